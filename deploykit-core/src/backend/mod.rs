@@ -1,0 +1,39 @@
+//! The backends that are built in.
+
+mod command;
+mod commands;
+mod environment;
+mod health;
+mod none;
+mod service_log;
+mod symlink;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::registry::Registry;
+
+pub use symlink::Symlink;
+
+/// Puts the built-in backends into a registry.
+pub(crate) fn register(registry: &mut Registry) {
+    #[cfg(feature = "git")]
+    registry.source("git", Arc::new(crate::git::GitSource::from_request));
+    registry
+        .builder("commands", Arc::new(commands::Commands::construct))
+        .service("none", Arc::new(none::NoService::construct))
+        .service("command", Arc::new(command::CommandService::construct));
+    health::register(registry);
+}
+
+/// The name of the service backend: what the configuration says, else `command` if it has a command
+/// or a systemd unit, else `none`.
+pub fn service_backend_name(config: &Config) -> &str {
+    match &config.service.backend {
+        Some(name) => name,
+        None if config.systemd.unit.is_some() || command::has_commands(&config.service) => {
+            "command"
+        }
+        None => "none",
+    }
+}

@@ -1,0 +1,39 @@
+//! The configuration: its keys, how it is read, and errors that show the place.
+//!
+//! [`read_file`] and [`parse`] are the way to read one: they refuse unknown keys, check what keys
+//! demand of one another, and show the place of every mistake. The types themselves read what serde
+//! gives them and pass over keys that they do not know, so that a record made by a newer version can
+//! be read.
+
+mod check;
+mod conceal;
+mod de;
+mod diagnose;
+mod digest;
+mod error;
+mod model;
+mod pattern;
+mod read;
+mod rules;
+mod runtime;
+#[cfg(feature = "schema")]
+mod schema;
+mod show;
+mod status;
+mod tree;
+mod value;
+
+pub use check::CheckConfig;
+pub use error::{ConfigError, ConfigErrorKind, Problem};
+pub use model::*;
+#[cfg(feature = "http")]
+pub(crate) use pattern::PLACEHOLDERS;
+pub use pattern::Pattern;
+pub use read::{ConfigKind, DEPLOYKIT_TOML, Loaded, MFD_TOML, find, parse, read_file};
+pub(crate) use rules::split_address;
+pub use runtime::RuntimeConfig;
+#[cfg(feature = "schema")]
+pub use schema::schema;
+pub use show::starter;
+pub use status::StatusSet;
+pub use value::*;

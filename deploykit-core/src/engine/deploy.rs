@@ -1,0 +1,315 @@
+//! Beginning a deployment or a rollback: refuse, plan, then run the plan.
+
+use super::application::{Application, Operation};
+use super::error::Error;
+use super::plan::{self, Known};
+use super::recover;
+use super::report::{Action, Plan, Report};
+use super::request::{DeployRequest, RollbackRequest};
+use super::run::{Making, Run, context};
+use super::session::Session;
+use super::target;
+use super::transition::Course;
+use crate::config::RuntimeConfig;
+use crate::context::Context;
+use crate::id::DeploymentId;
+use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
+use crate::step::Step;
+use crate::traits::Resolved;
+
+impl Application {
+    /// What [`deploy`](Self::deploy) would do now. Changes nothing, takes no lock.
+    ///
+    /// # Errors
+    /// What would keep the deployment from beginning.
+    pub fn plan(&self, ctx: &Context, request: &DeployRequest) -> Result<Plan, Error> {
+        let ctx = self.masked(ctx);
+        let state = self.state()?;
+        let path = self.activator().active()?;
+        let active = path.and_then(|path| state.release_at(&path)).cloned();
+        let resolved = self.resolve(&ctx, &request.revision)?;
+        match refusal(&state, request, &resolved) {
+            Some(error) if request.if_changed => {
+                self.idle_plan(&state, active.as_ref(), request, &resolved, &error)
+            }
+            Some(error) => Err(error),
+            None => self.plan_deployment(&state, active.as_ref(), request, &resolved),
+        }
+    }
+
+    /// Deploys a revision: resolve, fetch, check out, build, seal, activate, verify, confirm.
+    ///
+    /// It returns when the release is confirmed, or when all is as it was before. How it went is in
+    /// the report.
+    ///
+    /// # Errors
+    /// What kept the deployment from beginning: nothing has changed then.
+    pub fn deploy(&self, ctx: &Context, request: &DeployRequest) -> Result<Report, Error> {
+        let ctx = self.masked(ctx);
+        let begun = ctx.clock().monotonic();
+        let asked = words(request);
+        let mut session = recover::settled(self, &ctx, &asked.to_string(), request.wait)?;
+        let resolved = match self.resolve(&ctx, &request.revision) {
+            Ok(resolved) => resolved,
+            Err(error) => return Err(self.unresolved(&ctx, session, request, error)),
+        };
+        let (revision, source) = (self.effective(&request.revision)?, resolved.id.clone());
+        ctx.emit(crate::EventKind::Resolved { revision, source });
+        if let Some(error) = refusal(session.state(), request, &resolved) {
+            if !request.if_changed {
+                return Err(error);
+            }
+            let why = super::error::chain(&error);
+            return Ok(self.nothing(&session, asked, Some(&resolved), why));
+        }
+        let active = session.active()?.cloned();
+        let plan = self.plan_deployment(session.state(), active.as_ref(), request, &resolved)?;
+        if let Action::Nothing { why } = &plan.action {
+            return Ok(self.nothing(&session, asked, Some(&resolved), why.clone()));
+        }
+        let resolved = Some(resolved);
+        let run = Start { app: self, ctx, plan, active, resolved, condemn: None, begun }
+            .begin(&mut session)?;
+        Ok(Run { session: Some(session), ..run }.execute())
+    }
+
+    /// Goes back to an earlier release: activates it, restarts its service, verifies it.
+    ///
+    /// # Errors
+    /// What kept the rollback from beginning: nothing has changed then.
+    pub fn rollback(&self, ctx: &Context, request: &RollbackRequest) -> Result<Report, Error> {
+        let ctx = self.masked(ctx);
+        let begun = ctx.clock().monotonic();
+        let asked = Request::Rollback { to: request.to.clone() };
+        let doing = asked.to_string();
+        let session = Session::begin(self, &ctx, &doing, request.wait)?;
+        // What cannot be done is refused before anything is put right.
+        target::of_rollback(session.state(), session.active()?, request)?;
+        let mut session = recover::settled_for_rollback(self, &ctx, session)?;
+        let active = session.active()?.cloned();
+        let target = target::of_rollback(session.state(), active.as_ref(), request)?.clone();
+        let known = self.known(session.state(), active.as_ref(), &self.recorded(&target))?;
+        let plan = plan::rollback(&known, asked, &target);
+        let condemn = Some(format!("rolled back by {}", self.actor.user));
+        let run = Start { app: self, ctx, plan, active, resolved: None, condemn, begun }
+            .begin(&mut session)?;
+        Ok(Run { session: Some(session), ..run }.execute())
+    }
+
+    fn plan_deployment(
+        &self,
+        state: &State,
+        active: Option<&ReleaseRecord>,
+        request: &DeployRequest,
+        resolved: &Resolved,
+    ) -> Result<Plan, Error> {
+        let known = self.known(state, active, &self.config.runtime())?;
+        let revision = self.effective(&request.revision)?;
+        Ok(plan::deploy(&known, words(request), revision, resolved))
+    }
+
+    fn idle_plan(
+        &self,
+        state: &State,
+        active: Option<&ReleaseRecord>,
+        request: &DeployRequest,
+        resolved: &Resolved,
+        error: &Error,
+    ) -> Result<Plan, Error> {
+        let mut plan = self.plan_deployment(state, active, request, resolved)?;
+        plan.action = Action::Nothing { why: super::error::chain(error) };
+        plan.steps.clear();
+        plan.prune.clear();
+        Ok(plan)
+    }
+
+    fn known<'a>(
+        &'a self,
+        state: &'a State,
+        active: Option<&'a ReleaseRecord>,
+        runtime: &RuntimeConfig,
+    ) -> Result<Known<'a>, Error> {
+        let operation = self.operation(runtime)?;
+        let way = operation.way();
+        Ok(Known {
+            config: &self.config,
+            state,
+            active,
+            build: self.builder()?.steps(),
+            service: operation.supervisor.name().to_owned(),
+            switching: way.switching,
+            watched: way.watched,
+        })
+    }
+
+    /// The configuration of the service that is recorded with a release.
+    pub(super) fn recorded(&self, release: &ReleaseRecord) -> RuntimeConfig {
+        release.runtime.clone().unwrap_or_else(|| self.config.runtime())
+    }
+
+    /// An attempt that did not even find its revision is remembered, unless a timer made it: the
+    /// next one will tell the same.
+    fn unresolved(
+        &self,
+        ctx: &Context,
+        mut session: Session,
+        request: &DeployRequest,
+        error: Error,
+    ) -> Error {
+        if !request.if_changed {
+            let deployment = session.next_deployment();
+            let from = session.active().ok().flatten().map(|release| release.id.clone());
+            let by = self.actor.clone();
+            let reason = ctx.masker().mask(&super::error::chain(&error)).into_owned();
+            let outcome = Outcome::Failed { reason };
+            let started =
+                Record::DeploymentStarted { deployment, request: words(request), by, from };
+            let ended = Record::DeploymentFinished { deployment, outcome };
+            if let Err(error) = session.record(ctx, [started, ended]) {
+                ctx.warn(format!(
+                    "the attempt cannot be recorded: {}",
+                    super::error::chain(&error)
+                ));
+            }
+        }
+        error
+    }
+
+    fn nothing(
+        &self,
+        session: &Session,
+        request: Request,
+        resolved: Option<&Resolved>,
+        why: String,
+    ) -> Report {
+        let active = session.active().ok().flatten().map(|release| release.id.clone());
+        Report {
+            deployment: None,
+            request,
+            outcome: None,
+            nothing: Some(why),
+            from: active.clone(),
+            to: active.clone(),
+            source: resolved.map(|resolved| resolved.id.clone()),
+            active,
+            millis: 0,
+            failure: None,
+            log: None,
+        }
+    }
+}
+
+fn words(request: &DeployRequest) -> Request {
+    Request::Deploy {
+        revision: request.revision.clone(),
+        rebuild: request.rebuild,
+        retry: request.retry,
+    }
+}
+
+/// Why a deployment is refused: a hold, or a bad source.
+fn refusal(state: &State, request: &DeployRequest, resolved: &Resolved) -> Option<Error> {
+    let named = request.revision.is_named() && !request.if_changed;
+    if let (Some(hold), false) = (&state.hold, named) {
+        return Some(Error::Held { hold: Box::new(hold.clone()) });
+    }
+    let bad = state.bad.get(&resolved.id).filter(|_| !request.retry)?;
+    Some(Error::Bad { source_id: resolved.id.clone(), reason: bad.reason.clone() })
+}
+
+/// What a run is begun with.
+pub(super) struct Start<'a> {
+    pub(super) app: &'a Application,
+    pub(super) ctx: Context,
+    pub(super) plan: Plan,
+    pub(super) active: Option<ReleaseRecord>,
+    pub(super) resolved: Option<Resolved>,
+    pub(super) condemn: Option<String>,
+    pub(super) begun: std::time::Duration,
+}
+
+impl<'a> Start<'a> {
+    /// Records that it begins.
+    fn begin(self, session: &mut Session) -> Result<Run<'a>, Error> {
+        let Self { app, ctx, plan, active, resolved, condemn, begun } = self;
+        let rollback = matches!(plan.request, Request::Rollback { .. });
+        let target = plan.to.as_ref().and_then(|to| session.state().release(to)).cloned();
+        let runtime = match &target {
+            Some(target) if rollback => app.recorded(target),
+            _ => app.config.runtime(),
+        };
+        let there = app.operation(&runtime)?;
+        let back =
+            active.as_ref().map(|active| app.operation(&app.recorded(active))).transpose()?;
+        let making = match (&plan.action, resolved) {
+            (Action::Build, Some(resolved)) => {
+                Some(Making { source: app.source()?, builder: app.builder()?, resolved })
+            }
+            _ => None,
+        };
+        let deployment = session.next_deployment();
+        record_start(app, &ctx, session, &plan, deployment)?;
+        if let (Action::Activate, Some(target)) = (&plan.action, &target)
+            && target.runtime.as_ref() != Some(&runtime)
+        {
+            let (release, runtime) = (target.id.clone(), runtime.clone());
+            session.record(&ctx, [Record::RuntimeChanged { release, runtime }])?;
+        }
+        session.lock.doing(plan.request.to_string());
+        let reconfigure = (plan.action == Action::Reconfigure).then_some(runtime);
+        let from_path = session.activator.active()?;
+        let course = course(&plan, &there, back.as_ref());
+        let ctx = context(app, &ctx, deployment);
+        for warning in &plan.warnings {
+            ctx.warn(warning.clone());
+        }
+        Ok(Run {
+            app,
+            ctx,
+            session: None,
+            deployment,
+            request: plan.request,
+            steps: plan.steps,
+            course,
+            making,
+            to: plan.to,
+            from: plan.from,
+            from_path,
+            there,
+            back,
+            reconfigure,
+            condemn,
+            prepared: None,
+            failure: None,
+            decided_elsewhere: None,
+            ended_elsewhere: false,
+            resumed: false,
+            ignoring: Vec::new(),
+            begun,
+        })
+    }
+}
+
+fn record_start(
+    app: &Application,
+    ctx: &Context,
+    session: &mut Session,
+    plan: &Plan,
+    deployment: DeploymentId,
+) -> Result<(), Error> {
+    let (request, from) = (plan.request.clone(), plan.from.clone());
+    let by = app.actor.clone();
+    let (source, release) = (plan.source.clone(), plan.to.clone());
+    let started = Record::DeploymentStarted { deployment, request, by, from };
+    session.record(ctx, [started, Record::DeploymentResolved { deployment, source, release }])
+}
+
+/// The course of a plan.
+fn course(plan: &Plan, there: &Operation, back: Option<&Operation>) -> Course {
+    let makes = |step: &Step| *step <= Step::Seal && *step != Step::Resolve;
+    Course {
+        preparation: plan.steps.iter().copied().filter(makes).collect(),
+        there: there.way(),
+        back: back.map(Operation::way),
+    }
+}

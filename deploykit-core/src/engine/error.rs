@@ -1,0 +1,248 @@
+//! Why the engine refused or could not begin something.
+
+use camino::Utf8PathBuf;
+
+use crate::cancel::{Cancelled, Cause};
+use crate::config::ConfigError;
+use crate::id::{DeploymentId, ReleaseId, SourceId};
+use crate::registry::RegistryError;
+use crate::state::{FileError, Hold, JournalError, LockError, ProbationRecord};
+use crate::traits::{ActivatorError, SourceError, SupervisorError};
+
+/// What an error means for whoever called: the exit code follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request makes no sense here.
+    Usage,
+    /// The configuration is wrong.
+    Config,
+    /// Another deployment is going on.
+    Busy,
+    /// It was cancelled.
+    Cancelled(Cause),
+    /// It could not be done; what was active still is.
+    Failed,
+    /// It is not in a good state: a person must look.
+    Broken,
+}
+
+/// Why the engine refused or could not begin something. What goes wrong once a deployment has
+/// begun is in its [`Report`](crate::Report).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error("the configuration is wrong")]
+    Config(#[from] ConfigError),
+    /// The application's directory cannot be used.
+    #[error("cannot use {path} as an application's directory")]
+    Directory {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A path is not UTF-8.
+    #[error("the path of {path:?} is not UTF-8")]
+    NotUtf8 {
+        /// Which.
+        path: std::path::PathBuf,
+    },
+    /// A backend cannot be set up.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The lock could not be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A release is on probation, and somebody is watching it.
+    #[error("deployment {} is on probation until {}", probation.deployment, probation.deadline)]
+    OnProbation {
+        /// The probation.
+        probation: Box<ProbationRecord>,
+    },
+    /// The journal could not be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The active link could not be read or switched.
+    #[error(transparent)]
+    Activator(#[from] ActivatorError),
+    /// The service could not be looked at or changed.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What is asked for is marked bad.
+    #[error("{source_id} is marked bad: {reason}", source_id = source_id.short())]
+    Bad {
+        /// What.
+        source_id: SourceId,
+        /// Why.
+        reason: String,
+    },
+    /// The present release is pinned.
+    #[error("the present release is held by {} since {}", hold.by.user, hold.since)]
+    Held {
+        /// The pin.
+        hold: Box<Hold>,
+    },
+    /// There is no release to go back to.
+    #[error("there is no earlier confirmed release to go back to")]
+    NothingToRollBackTo,
+    /// There is no such release.
+    #[error("there is no release {name:?}")]
+    NoSuchRelease {
+        /// As it was typed.
+        name: String,
+    },
+    /// More than one release is meant.
+    #[error("{name:?} fits {} releases", candidates.len())]
+    AmbiguousRelease {
+        /// As it was typed.
+        name: String,
+        /// Their names.
+        candidates: Vec<ReleaseId>,
+    },
+    /// That release was never confirmed.
+    #[error("release {release} was never confirmed")]
+    Unconfirmed {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// That release is active already.
+    #[error("release {release} is active already")]
+    AlreadyActive {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// There is no probation that could be confirmed.
+    #[error("nothing is on probation")]
+    NoProbation,
+    /// There is no such deployment.
+    #[error("there is no deployment {}", id.map_or_else(|| "yet".to_owned(), |id| id.to_string()))]
+    NoSuchDeployment {
+        /// Its number; none when there is no deployment at all.
+        id: Option<DeploymentId>,
+    },
+    /// A shared file is missing.
+    #[error("shared files are missing: {}", paths.join(", "))]
+    SharedMissing {
+        /// Which, relative to `shared/`.
+        paths: Vec<String>,
+        /// Where they should be.
+        directory: Utf8PathBuf,
+    },
+    /// There is not enough room on the disk.
+    #[error("{path} has not enough room: {what}")]
+    Disk {
+        /// Where.
+        path: Utf8PathBuf,
+        /// The numbers.
+        what: String,
+    },
+    /// Something is still going on that must end first.
+    #[error("{what}")]
+    Unsettled {
+        /// What.
+        what: String,
+    },
+    /// It was cancelled.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Error {
+    /// What it means for whoever called.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(_) | Self::Registry(_) => ErrorKind::Config,
+            Self::Lock(LockError::Held { .. }) | Self::OnProbation { .. } => ErrorKind::Busy,
+            Self::Lock(LockError::Cancelled(Cancelled(cause)))
+            | Self::Source(SourceError::Cancelled(Cancelled(cause)))
+            | Self::Supervisor(SupervisorError::Cancelled(Cancelled(cause)))
+            | Self::Cancelled(Cancelled(cause)) => ErrorKind::Cancelled(*cause),
+            Self::Journal(JournalError::File(_)) => ErrorKind::Failed,
+            Self::Journal(_) => ErrorKind::Broken,
+            Self::NotUtf8 { .. } => ErrorKind::Usage,
+            _ => ErrorKind::Failed,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::Source(error) => error.hint(),
+            Self::Activator(error) => error.hint(),
+            Self::Lock(LockError::File(error)) | Self::File(error)
+                if error.source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Some("run deploykit as the user who deploys: it needs to write here".into())
+            }
+            Self::Lock(LockError::Held { .. }) => {
+                Some("wait for it with --wait, or look at `deploykit status`".into())
+            }
+            Self::OnProbation { .. } => Some(
+                "wait for it with --wait; or decide it: `deploykit confirm`, `deploykit rollback`"
+                    .into(),
+            ),
+            Self::Bad { .. } => Some("deploy it all the same with --retry".into()),
+            Self::Held { .. } => {
+                Some("`deploykit unhold` ends that; a revision that is named is deployed".into())
+            }
+            Self::NothingToRollBackTo => {
+                Some("`deploykit list` shows what there is; name a release to go to it".into())
+            }
+            Self::NoSuchRelease { .. } | Self::AmbiguousRelease { .. } => {
+                Some("`deploykit list` shows what there is".into())
+            }
+            Self::Unconfirmed { .. } => Some("go there all the same with --retry".into()),
+            Self::NoSuchDeployment { id: Some(_) } => {
+                Some("`deploykit history` shows what there is".into())
+            }
+            Self::SharedMissing { directory, .. } => {
+                Some(format!("put them into {directory}; releases link to them there"))
+            }
+            Self::Disk { .. } => Some(
+                "`deploykit prune` removes what is not kept; disk.min_free and releases.keep are \
+                 in the configuration"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// An error and its causes in one line: `failed to open x: no such file`.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in causes(error) {
+        // A transparent wrapper says what its cause says.
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// The causes of an error, the nearest first.
+pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if causes.last() != Some(&text) {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    causes
+}

@@ -1,0 +1,84 @@
+//! The output of a deployment, kept as a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::{Mutex, PoisonError};
+
+use crate::event::{Event, EventKind, EventSink, Stream};
+use crate::id::DeploymentId;
+use crate::state::Layout;
+use crate::state::files::{At as _, FileError, private_dir};
+
+/// Writes every event but progress into the file of its deployment, a line each: the time, and what
+/// happened. That it cannot be written (a full disk) stops nothing.
+#[derive(Debug)]
+pub(super) struct LogFile(Mutex<File>);
+
+impl LogFile {
+    /// Opens the file of a deployment, behind what is in it.
+    pub(super) fn open(layout: &Layout, deployment: DeploymentId) -> Result<Self, FileError> {
+        private_dir(&layout.logs())?;
+        let path = layout.log(deployment);
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        Ok(Self(Mutex::new(file.at("open", &path)?)))
+    }
+}
+
+impl EventSink for LogFile {
+    fn event(&self, event: &Event) {
+        let Some(text) = describe(&event.kind) else { return };
+        let line = format!("{} {text}\n", event.at);
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = file.write_all(line.as_bytes());
+    }
+}
+
+/// An event in one line; nothing for those that are not kept.
+fn describe(kind: &EventKind) -> Option<String> {
+    let behind = |text: &str| if text.is_empty() { String::new() } else { format!(": {text}") };
+    Some(match kind {
+        EventKind::DeploymentStarted { request, .. } => format!("== {request}"),
+        EventKind::StepStarted { step, detail } => format!("-- {step}{}", behind(detail)),
+        EventKind::StepFinished { step, millis, detail } => {
+            format!("-- {step} done in {millis} ms{}", behind(detail))
+        }
+        EventKind::StepFailed { step, millis, error } => {
+            format!("-- {step} failed after {millis} ms: {error}")
+        }
+        EventKind::Output { name, stream: Stream::Stdout, line } => format!("{name} | {line}"),
+        EventKind::Output { name, stream: Stream::Stderr, line } => format!("{name} ! {line}"),
+        EventKind::Resolved { revision, source } => format!("{revision} is {source}"),
+        EventKind::Activated { from, to } => {
+            let name = |id: &Option<crate::id::ReleaseId>| {
+                id.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
+            };
+            format!("active: {} (before: {})", name(to), name(from))
+        }
+        EventKind::ProbationStarted { release, deadline } => {
+            format!("{release} is on probation until {deadline}")
+        }
+        EventKind::HealthChanged { check, well, detail } => {
+            format!("{check} is {}{}", if *well { "well" } else { "not well" }, behind(detail))
+        }
+        EventKind::Confirmed { release, verified } => {
+            format!("{release} is confirmed{}", if *verified { "" } else { ", unverified" })
+        }
+        EventKind::Warning { message } => format!("warning: {message}"),
+        EventKind::Note { message } => format!("note: {message}"),
+        EventKind::DeploymentFinished { outcome, millis } => format!("== {outcome} in {millis} ms"),
+        EventKind::Progress { .. } | EventKind::Unknown => return None,
+    })
+}
+
+/// Removes the outputs of all but the last `keep` deployments.
+pub(super) fn forget(layout: &Layout, last: DeploymentId, keep: u32) {
+    let oldest = last.0.saturating_sub(u64::from(keep));
+    for entry in layout.logs().read_dir_utf8().into_iter().flatten().flatten() {
+        let number =
+            entry.file_name().strip_suffix(".log").and_then(|name| name.parse::<u64>().ok());
+        if number.is_some_and(|number| number <= oldest) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The engine: it composes the backends into deployments and rollbacks.
+//!
+//! # Theory of operation
+//!
+//! A deployment goes through the phases of [`transition`], a pure function. Each phase has its effect
+//! in one of the other files; before an effect that matters its intent is in the journal. A deployment
+//! that was broken off, wherever that was, is taken up again by [`recover`], which finds from the
+//! journal where it stood and lets the same phases finish or undo it. A rollback is a deployment of a
+//! release that exists: it takes the same way.
+
+mod adopt;
+mod application;
+mod deploy;
+mod disk;
+mod error;
+mod logfile;
+mod operator;
+mod plan;
+mod prepare;
+mod prune;
+mod recover;
+mod report;
+mod request;
+mod run;
+mod seal;
+mod session;
+mod shared;
+mod stored;
+mod switch;
+mod target;
+mod tracker;
+mod transition;
+mod trouble;
+mod uninstall;
+mod view;
+mod watch;
+
+pub use application::{Application, ApplicationBuilder};
+pub use error::{Error, ErrorKind};
+pub use report::{Action, CheckView, Failure, Plan, Recovery, ReleaseView, Report, Status};
+pub use request::{DeployRequest, RollbackRequest};
+pub use uninstall::{UninstallRequest, Uninstalled};

@@ -1,0 +1,68 @@
+//! What an operator decides: confirm, hold, unhold, prune.
+
+use std::time::Duration;
+
+use super::application::Application;
+use super::error::Error;
+use super::session::Session;
+use super::{prune, recover};
+use crate::context::Context;
+use crate::event::EventKind;
+use crate::id::ReleaseId;
+use crate::state::{ConfirmedBy, Outcome, Record};
+
+/// How long an operator's word waits for the lock: while a release is on probation it is free.
+const SHORT: Duration = Duration::from_secs(5);
+
+impl Application {
+    /// Confirms the release that is on probation, now.
+    ///
+    /// # Errors
+    /// [`Error::NoProbation`] when none is.
+    pub fn confirm(&self, ctx: &Context) -> Result<ReleaseId, Error> {
+        let ctx = self.masked(ctx);
+        let mut session = Session::begin(self, &ctx, "confirm", SHORT)?;
+        session.notice_link(&ctx)?;
+        let probation = session.state().probation.clone().ok_or(Error::NoProbation)?;
+        let (release, deployment) = (probation.release, probation.deployment);
+        let outcome = Outcome::Deployed { verified: true };
+        let confirmed = Record::Confirmed { release: release.clone(), by: ConfirmedBy::Operator };
+        session.record(&ctx, [confirmed, Record::DeploymentFinished { deployment, outcome }])?;
+        ctx.emit(EventKind::Confirmed { release: release.clone(), verified: true });
+        Ok(release)
+    }
+
+    /// Pins the present release: nothing that nobody named is deployed until [`unhold`](Self::unhold).
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn hold(&self, ctx: &Context, reason: Option<String>) -> Result<(), Error> {
+        let ctx = self.masked(ctx);
+        let mut session = Session::begin(self, &ctx, "hold", SHORT)?;
+        session.record(&ctx, [Record::Held { by: self.actor.clone(), reason }])
+    }
+
+    /// Ends a hold. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn unhold(&self, ctx: &Context) -> Result<bool, Error> {
+        let ctx = self.masked(ctx);
+        let mut session = Session::begin(self, &ctx, "unhold", SHORT)?;
+        let held = session.state().hold.is_some();
+        if held {
+            session.record(&ctx, [Record::Unheld { by: self.actor.clone() }])?;
+        }
+        Ok(held)
+    }
+
+    /// Removes the releases that are not kept. Returns which.
+    ///
+    /// # Errors
+    /// What keeps it from removing them.
+    pub fn prune(&self, ctx: &Context) -> Result<Vec<ReleaseId>, Error> {
+        let ctx = self.masked(ctx);
+        let mut session = recover::settled(self, &ctx, "prune", SHORT)?;
+        prune::prune(self, &ctx, &mut session)
+    }
+}

@@ -1,0 +1,190 @@
+//! What the engine answers: plans, reports, and views of the state.
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DeploymentId, ReleaseId, Revision, SourceId};
+use crate::state::{Activation, Hold, Holder, Outcome, ProbationRecord, ReleaseRecord, Request};
+use crate::step::Step;
+use crate::time::Timestamp;
+use crate::traits::{Look, ServiceStatus, Switching};
+
+/// What a deployment would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Action {
+    /// Nothing: what is asked for is active, or must not be deployed unasked.
+    Nothing {
+        /// Why.
+        why: String,
+    },
+    /// Build a new release and activate it.
+    Build,
+    /// Activate a release that exists.
+    Activate,
+    /// The release is active; its service is brought to a changed configuration.
+    Reconfigure,
+}
+
+/// What a deployment would do, and what `deploy` then does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// What was asked for.
+    pub request: Request,
+    /// What is to be done.
+    #[serde(flatten)]
+    pub action: Action,
+    /// The revision.
+    pub revision: Revision,
+    /// What it resolved to.
+    pub source: SourceId,
+    /// The full name under which it was found; empty for a release that exists.
+    pub name: String,
+    /// What is active.
+    pub from: Option<ReleaseId>,
+    /// The release that will be active; nothing when it is yet to be made.
+    pub to: Option<ReleaseId>,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// What the builder will do, a line a step.
+    pub build: Vec<String>,
+    /// The service backend.
+    pub service: String,
+    /// How the service is brought over.
+    pub switching: Switching,
+    /// The health checks.
+    pub checks: Vec<String>,
+    /// The releases that will be removed when it succeeds.
+    pub prune: Vec<ReleaseId>,
+    /// What a person should know before.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Whether there is something to do.
+    pub fn has_work(&self) -> bool {
+        !matches!(self.action, Action::Nothing { .. })
+    }
+}
+
+/// An error, flattened for people and JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The step that failed.
+    pub step: Step,
+    /// The error.
+    pub error: String,
+    /// Its causes, the nearest first.
+    pub causes: Vec<String>,
+    /// The last lines of the output of the process that failed.
+    pub tail: Vec<String>,
+    /// What a person can do.
+    pub hint: Option<String>,
+}
+
+/// What came of a deployment or a rollback.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[must_use = "a deployment that failed is told by its report, not by an error"]
+pub struct Report {
+    /// Its number; none when nothing had to be done.
+    pub deployment: Option<DeploymentId>,
+    /// What was asked for.
+    pub request: Request,
+    /// How it ended; none when nothing had to be done.
+    pub outcome: Option<Outcome>,
+    /// Why nothing had to be done.
+    pub nothing: Option<String>,
+    /// What was active before.
+    pub from: Option<ReleaseId>,
+    /// The release that was to be activated.
+    pub to: Option<ReleaseId>,
+    /// What that is made of.
+    pub source: Option<SourceId>,
+    /// What is active now.
+    pub active: Option<ReleaseId>,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+    /// What failed.
+    pub failure: Option<Failure>,
+    /// Where its whole output is.
+    pub log: Option<Utf8PathBuf>,
+}
+
+impl Report {
+    /// Whether what was asked for is active.
+    pub fn is_success(&self) -> bool {
+        self.outcome.as_ref().is_none_or(Outcome::is_success)
+    }
+}
+
+/// A release in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ReleaseView {
+    /// What is recorded of it.
+    #[serde(flatten)]
+    pub record: ReleaseRecord,
+    /// Whether it is active.
+    pub active: bool,
+    /// When it was last activated.
+    pub activated: Option<Timestamp>,
+    /// Whether a rollback would choose it next.
+    pub rollback: bool,
+}
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CheckView {
+    /// The check.
+    pub check: String,
+    /// What it found.
+    #[serde(flatten)]
+    pub look: Look,
+}
+
+/// What goes on in an application.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The application's directory.
+    pub root: Utf8PathBuf,
+    /// Where the active link leads, relative to that; none when nothing is active.
+    pub link: Option<Utf8PathBuf>,
+    /// The release that is active.
+    pub active: Option<ReleaseView>,
+    /// What the link leads to is there.
+    pub intact: bool,
+    /// The service.
+    pub service: Option<ServiceStatus>,
+    /// What the checks find now.
+    pub checks: Vec<CheckView>,
+    /// A probation that goes on.
+    pub probation: Option<ProbationRecord>,
+    /// Who is deploying now.
+    pub busy: Option<Holder>,
+    /// Who is watching a probation now.
+    pub watching: Option<Holder>,
+    /// A deployment that was killed and is not yet put right: `recover` does.
+    pub unfinished: Option<DeploymentId>,
+    /// Whether the present release is pinned.
+    pub hold: Option<Hold>,
+    /// Where a rollback would go.
+    pub rollback: Option<ReleaseView>,
+    /// The last switches, the newest first.
+    pub activations: Vec<Activation>,
+}
+
+/// What `recover` did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// What was put right, a line each. Empty when there was nothing.
+    pub actions: Vec<String>,
+    /// The deployment that was finished or undone, and how it ended.
+    pub deployment: Option<(DeploymentId, Outcome)>,
+}

@@ -1,0 +1,110 @@
+//! What can be asked of the engine.
+
+use std::time::Duration;
+
+use crate::id::Revision;
+
+/// Deploy a revision.
+///
+/// ```
+/// use deploykit_core::DeployRequest;
+///
+/// let request = DeployRequest::revision("v1.2.0".parse()?).rebuild(true);
+/// assert_eq!(request.revision.name(), Some("v1.2.0"));
+/// # Ok::<(), deploykit_core::InvalidName>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DeployRequest {
+    /// Which revision.
+    pub revision: Revision,
+    /// Build it again, even if a release of it exists.
+    pub rebuild: bool,
+    /// Deploy it although it is marked bad.
+    pub retry: bool,
+    /// Nobody asked for this one in particular: a timer, a hook. What would need a person's word
+    /// (a bad source, a hold) is then passed over in peace.
+    pub if_changed: bool,
+    /// How long to wait for another deployment to end.
+    pub wait: Duration,
+}
+
+impl DeployRequest {
+    /// The configured revision, or the remote's HEAD.
+    pub fn latest() -> Self {
+        Self::default()
+    }
+
+    /// This revision.
+    pub fn revision(revision: Revision) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
+    /// Build it again, even if a release of it exists.
+    #[must_use]
+    pub fn rebuild(mut self, rebuild: bool) -> Self {
+        self.rebuild = rebuild;
+        self
+    }
+
+    /// Deploy it although it is marked bad.
+    #[must_use]
+    pub fn retry(mut self, retry: bool) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// For timers and hooks: pass over in peace what would need a person's word.
+    #[must_use]
+    pub fn if_changed(mut self, if_changed: bool) -> Self {
+        self.if_changed = if_changed;
+        self
+    }
+
+    /// Wait so long for another deployment to end.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+}
+
+/// Go back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RollbackRequest {
+    /// To which release or revision: the id of a release or the beginning of one, a full or partial
+    /// commit hash, or a branch or tag as it was named when it was deployed. Without it, to the
+    /// trusted release that was active before.
+    pub to: Option<String>,
+    /// Go there although it is marked bad, or was never confirmed.
+    pub retry: bool,
+    /// How long to wait for another deployment to end.
+    pub wait: Duration,
+}
+
+impl RollbackRequest {
+    /// To the trusted release that was active before.
+    pub fn previous() -> Self {
+        Self::default()
+    }
+
+    /// To a certain release or revision.
+    pub fn to(target: impl Into<String>) -> Self {
+        Self { to: Some(target.into()), ..Self::default() }
+    }
+
+    /// Go there although it is marked bad, or was never confirmed.
+    #[must_use]
+    pub fn retry(mut self, retry: bool) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Wait so long for another deployment to end.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+}

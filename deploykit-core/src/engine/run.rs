@@ -1,0 +1,304 @@
+//! Running a deployment: the phases of the transition function and their effects.
+//!
+//! The effects of making a release are in [`super::prepare`], those of switching and going back in
+//! [`super::switch`], watching is in [`super::watch`]. Here is what holds them together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+
+use super::application::{Application, Operation};
+use super::error::Error;
+use super::logfile::{self, LogFile};
+use super::prune;
+use super::report::{Failure, Report};
+use super::session::Session;
+use super::stored::StoredRelease;
+use super::transition::{Course, Happened, Phase, first, next};
+use super::trouble::Trouble;
+use crate::cancel::Cause;
+use crate::config::RuntimeConfig;
+use crate::context::Context;
+use crate::event::{EventKind, EventSink, Sinks, millis};
+use crate::id::{DeploymentId, ReleaseId};
+use crate::state::{Outcome, Record, ReleaseRecord, Request};
+use crate::step::Step;
+use crate::traits::{Builder, Prepared, Resolved, Source};
+
+/// How long a step that needs the lock again waits for it: as long as an operator's rollback may
+/// take.
+pub(super) const LOCK_AGAIN: Duration = Duration::from_secs(600);
+
+/// What is needed to make a release.
+#[derive(Debug)]
+pub(super) struct Making {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) builder: Arc<dyn Builder>,
+    pub(super) resolved: Resolved,
+}
+
+/// A deployment that is being carried out.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) app: &'a Application,
+    pub(super) ctx: Context,
+    /// Nothing while health is watched: then everybody else may take the lock.
+    pub(super) session: Option<Session>,
+    pub(super) deployment: DeploymentId,
+    pub(super) request: Request,
+    pub(super) steps: Vec<Step>,
+    pub(super) course: Course,
+    pub(super) making: Option<Making>,
+    /// The release that is to be active, once it has a name.
+    pub(super) to: Option<ReleaseId>,
+    /// The release that was active before.
+    pub(super) from: Option<ReleaseId>,
+    /// Where the link led before.
+    pub(super) from_path: Option<Utf8PathBuf>,
+    pub(super) there: Operation,
+    pub(super) back: Option<Operation>,
+    /// The release stays; its service gets this configuration.
+    pub(super) reconfigure: Option<RuntimeConfig>,
+    /// What is left is bad, and why: an operator rolls it back.
+    pub(super) condemn: Option<String>,
+    pub(super) prepared: Option<Prepared>,
+    pub(super) failure: Option<Failure>,
+    /// How somebody else has ended the deployment while it was watched.
+    pub(super) decided_elsewhere: Option<Outcome>,
+    /// Somebody else has ended the deployment, and has recorded it.
+    pub(super) ended_elsewhere: bool,
+    /// It was broken off and is taken up again, by a command that may only have come by.
+    pub(super) resumed: bool,
+    /// What cancels nothing any more, until the run has ended: the handle is the caller's.
+    pub(super) ignoring: Vec<Cause>,
+    pub(super) begun: Duration,
+}
+
+impl Run<'_> {
+    /// Carries it out from its first phase.
+    pub(super) fn execute(self) -> Report {
+        let request = self.request.to_string();
+        self.ctx.emit(EventKind::DeploymentStarted { request, steps: self.steps.clone() });
+        let phase = first(&self.course);
+        self.execute_from(phase)
+    }
+
+    /// Carries it out from `phase` to its end.
+    pub(super) fn execute_from(mut self, mut phase: Phase) -> Report {
+        loop {
+            if let Phase::Ended(outcome) = phase {
+                return self.finish(outcome);
+            }
+            let happened = self.perform(&phase);
+            if matches!(happened, Happened::DecidedElsewhere(_)) {
+                self.ended_elsewhere = true;
+            }
+            phase = next(&self.course, phase, happened);
+        }
+    }
+
+    fn perform(&mut self, phase: &Phase) -> Happened {
+        match phase {
+            Phase::Preparing(step) => self.prepare(*step),
+            Phase::Discarding(_) => self.discard(),
+            Phase::StartingBeside => self.start_beside(),
+            Phase::Aborting(_) => self.abort(),
+            Phase::Activating => self.activate(),
+            Phase::Switching => self.switch_service(),
+            Phase::Watching => self.watch(),
+            Phase::Confirming => self.confirm(),
+            Phase::RevertingLink(fault) => self.revert_link(fault),
+            Phase::RevertingService(_) => self.revert_service(),
+            Phase::RevertingVerify(_) => self.revert_verify(),
+            Phase::WithdrawingService(fault) => self.withdraw_service(fault),
+            Phase::WithdrawingLink(fault, _) => self.withdraw_link(fault),
+            Phase::Ended(_) => Happened::Done,
+        }
+    }
+
+    /// Does one step: tells of its beginning and its end, and keeps what failed for the report.
+    pub(super) fn step(
+        &mut self,
+        step: Step,
+        detail: impl Into<String>,
+        work: impl FnOnce(&mut Self) -> Result<String, Trouble>,
+    ) -> Happened {
+        let begun = self.ctx.clock().monotonic();
+        self.ctx.emit(EventKind::StepStarted { step, detail: detail.into() });
+        let result = work(self);
+        let elapsed = self.ctx.clock().monotonic().saturating_sub(begun);
+        match result {
+            Ok(detail) => {
+                self.ctx.emit(EventKind::step_finished(step, elapsed, detail));
+                Happened::Done
+            }
+            Err(trouble) => {
+                let trouble = trouble.masked(self.ctx.masker());
+                let error = trouble.line().to_owned();
+                self.ctx.emit(EventKind::StepFailed { step, millis: millis(elapsed), error });
+                let happened = trouble.happened();
+                // The first failure is what the report is about; what fails on the way back is in
+                // the outcome.
+                self.failure.get_or_insert_with(|| trouble.failure(step));
+                happened
+            }
+        }
+    }
+
+    /// The session; taken again if it was let go.
+    pub(super) fn session(&mut self) -> Result<&mut Session, Error> {
+        if self.session.is_none() {
+            let doing = self.request.to_string();
+            let calm = self.uncancelled()?;
+            self.session = Some(Session::begin(self.app, &calm, &doing, LOCK_AGAIN)?);
+        }
+        self.session.as_mut().ok_or_else(|| Error::Unsettled { what: "no session".into() })
+    }
+
+    /// The same context, but nobody can cancel it: for what must be done in any case.
+    pub(super) fn uncancelled(&self) -> Result<Context, Error> {
+        let cancellation = crate::cancel::Cancellation::new().map_err(|source| {
+            Error::Directory { path: self.app.layout.root().to_owned(), source }
+        })?;
+        Ok(self.ctx.clone().with_cancellation(cancellation))
+    }
+
+    /// Writes records that hold together.
+    pub(super) fn record(
+        &mut self,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<(), Error> {
+        let ctx = self.ctx.clone();
+        self.session()?.record(&ctx, records)
+    }
+
+    /// The record of a release.
+    pub(super) fn release(&mut self, id: Option<&ReleaseId>) -> Option<ReleaseRecord> {
+        let session = self.session().ok()?;
+        session.state().release(id?).cloned()
+    }
+
+    /// The release that is to be active, for a backend.
+    pub(super) fn target(&mut self) -> Result<StoredRelease, Error> {
+        let id = self.to.clone();
+        self.stored(id)
+    }
+
+    pub(super) fn stored(&mut self, id: Option<ReleaseId>) -> Result<StoredRelease, Error> {
+        let record = self.release(id.as_ref()).ok_or_else(|| Error::NoSuchRelease {
+            name: id.map_or_else(|| "(none)".into(), |id| id.to_string()),
+        })?;
+        Ok(StoredRelease::new(&self.app.layout, record))
+    }
+
+    /// What happens after the activation is not broken off by a lost terminal.
+    pub(super) fn survive_hang_up(&mut self) {
+        self.ignore(Cause::HangUp);
+        if self.ctx.cancellation().cause() == Some(Cause::HangUp) {
+            self.ctx.cancellation().take();
+        }
+    }
+
+    /// Going back is not broken off by anything.
+    pub(super) fn survive_everything(&mut self) {
+        for cause in [Cause::HangUp, Cause::Interrupt, Cause::Terminate, Cause::Requested] {
+            self.ignore(cause);
+        }
+        self.ctx.cancellation().take();
+    }
+
+    fn ignore(&mut self, cause: Cause) {
+        if self.ctx.cancellation().ignore(cause) {
+            self.ignoring.push(cause);
+        }
+    }
+
+    /// Records and tells how it ended, and tidies up.
+    fn finish(mut self, outcome: Outcome) -> Report {
+        if !self.ended_elsewhere {
+            let (deployment, outcome) = (self.deployment, outcome.clone());
+            if let Err(error) = self.record([Record::DeploymentFinished { deployment, outcome }]) {
+                self.ctx.warn(format!(
+                    "the outcome cannot be recorded; `deploykit recover` will: {}",
+                    super::error::chain(&error)
+                ));
+            }
+        }
+        if outcome.is_success() {
+            self.prune();
+        }
+        logfile::forget(&self.app.layout, self.deployment, self.app.config.history.logs);
+        for cause in self.ignoring.drain(..) {
+            self.ctx.cancellation().heed(cause);
+        }
+        let elapsed = millis(self.ctx.clock().monotonic().saturating_sub(self.begun));
+        let told = outcome.to_string();
+        self.ctx.emit(EventKind::DeploymentFinished { outcome: told, millis: elapsed });
+        self.report(outcome, elapsed)
+    }
+
+    fn prune(&mut self) {
+        let app = self.app;
+        if self.reconfigure.is_some() {
+            return;
+        }
+        // What cannot be removed now is removed the next time.
+        let failure = self.failure.take();
+        self.step(Step::Prune, "", |run| {
+            let ctx = run.ctx.clone();
+            let removed = prune::prune(app, &ctx, run.session()?)?;
+            Ok(match removed.len() {
+                0 => "nothing to remove".to_owned(),
+                1 => format!("removed {}", removed[0]),
+                number => format!("removed {number} releases"),
+            })
+        });
+        self.failure = failure;
+    }
+
+    fn report(self, outcome: Outcome, elapsed: u64) -> Report {
+        // Without a session it is only looked at: when somebody else has ended the deployment they
+        // may hold the lock.
+        let read;
+        let state = match &self.session {
+            Some(session) => session.state(),
+            None => {
+                read = self.app.state().unwrap_or_default();
+                &read
+            }
+        };
+        let path = self.app.activator().active().ok().flatten();
+        let active = path.and_then(|path| Some(state.release_at(&path)?.id.clone()));
+        let source = self.to.as_ref().and_then(|to| Some(state.release(to)?.source.clone()));
+        let source = source.or_else(|| Some(self.making.as_ref()?.resolved.id.clone()));
+        Report {
+            deployment: Some(self.deployment),
+            request: self.request,
+            failure: if outcome.is_success() { None } else { self.failure },
+            outcome: Some(outcome),
+            nothing: None,
+            from: self.from,
+            to: self.to,
+            source,
+            active,
+            millis: elapsed,
+            log: Some(self.app.layout.log(self.deployment)),
+        }
+    }
+}
+
+/// The context of one deployment: its number, and its events also into its log.
+pub(super) fn context(app: &Application, ctx: &Context, deployment: DeploymentId) -> Context {
+    let ctx = app.masked(ctx).with_deployment(deployment);
+    match LogFile::open(&app.layout, deployment) {
+        Ok(log) => {
+            let sinks: Vec<Arc<dyn EventSink>> = vec![ctx.sink().clone(), Arc::new(log)];
+            ctx.with_sink(Arc::new(Sinks(sinks)))
+        }
+        Err(error) => {
+            ctx.warn(format!("the output is not kept: {}", super::error::chain(&error)));
+            ctx
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A session: the lock is held, the journal is open, and what others did is known.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::adopt;
+use super::application::Application;
+use super::error::Error;
+use crate::context::Context;
+use crate::id::{DeploymentId, ReleaseId};
+use crate::state::lock::{Which, is_watched};
+use crate::state::{Holder, Journal, Lock, LockError, Outcome, Record, ReleaseRecord, State};
+use crate::traits::Activator;
+
+/// The right to change an application, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) lock: Lock,
+    pub(super) journal: Journal,
+    pub(super) activator: Arc<dyn Activator>,
+}
+
+impl Session {
+    /// Takes the lock, waiting for it up to `wait`, and opens the journal.
+    pub(super) fn begin(
+        app: &Application,
+        ctx: &Context,
+        doing: &str,
+        wait: Duration,
+    ) -> Result<Self, Error> {
+        let holder = Holder::current(ctx.now(), app.actor.clone(), doing);
+        let lock = Lock::acquire(ctx, &app.layout, holder, wait)?;
+        let keep = usize::try_from(app.config.history.keep).unwrap_or(usize::MAX);
+        let journal = Journal::open(&app.layout, &lock, keep)?;
+        let mut session = Self { lock, journal, activator: app.activator() };
+        adopt::existing(app, ctx, &mut session)?;
+        Ok(session)
+    }
+
+    /// The same, once nobody watches a probation any more: what changes releases cannot go on
+    /// beside one.
+    pub(super) fn begin_undisturbed(
+        app: &Application,
+        ctx: &Context,
+        doing: &str,
+        wait: Duration,
+    ) -> Result<Self, Error> {
+        let give_up = Instant::now() + wait;
+        loop {
+            let left = give_up.saturating_duration_since(Instant::now());
+            let session = Self::begin(app, ctx, doing, left)?;
+            let Some(probation) = session.state().probation.clone() else { return Ok(session) };
+            if !is_watched(&app.layout)? {
+                return Ok(session);
+            }
+            drop(session);
+            let left = give_up.saturating_duration_since(Instant::now());
+            let holder = Holder::current(ctx.now(), app.actor.clone(), doing);
+            match Lock::acquire_which(ctx, &app.layout, Which::Watch, holder, left) {
+                Ok(_) => {}
+                Err(LockError::Held { .. }) => {
+                    return Err(Error::OnProbation { probation: Box::new(probation) });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        self.journal.state()
+    }
+
+    /// Writes records that hold together.
+    pub(super) fn record(
+        &mut self,
+        ctx: &Context,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<(), Error> {
+        Ok(self.journal.append(ctx.now(), records)?)
+    }
+
+    /// The release that is active, by the link.
+    pub(super) fn active(&self) -> Result<Option<&ReleaseRecord>, Error> {
+        let path = self.activator.active()?;
+        Ok(path.and_then(|path| self.state().release_at(&path)))
+    }
+
+    /// The number of the next deployment.
+    pub(super) fn next_deployment(&self) -> DeploymentId {
+        DeploymentId(self.state().last_deployment.0 + 1)
+    }
+
+    /// Takes a link that somebody else has changed as a fact.
+    pub(super) fn notice_link(&mut self, ctx: &Context) -> Result<(), Error> {
+        let path = self.activator.active()?;
+        let found = path.as_ref().and_then(|path| self.state().release_at(path));
+        let found: Option<ReleaseId> = found.map(|release| release.id.clone());
+        let unknown = if found.is_none() { path } else { None };
+        let state = self.state();
+        if found.as_ref() == state.last_active() && unknown == state.foreign_link {
+            return Ok(());
+        }
+        let leads = found.as_ref().map(ToString::to_string);
+        let leads = leads.or_else(|| unknown.as_ref().map(ToString::to_string));
+        // What was there before deploykit came was changed by nobody, and a release whose directory
+        // is gone was told of.
+        let known = |id: &ReleaseId| state.releases.contains_key(id);
+        if !state.activations.is_empty() && state.last_active().is_none_or(known) {
+            ctx.note(format!(
+                "the active link was changed by somebody else: it leads to {}",
+                leads.as_deref().unwrap_or("nothing")
+            ));
+        }
+        let ended = state.probation.as_ref().map(|probation| Record::DeploymentFinished {
+            deployment: probation.deployment,
+            outcome: Outcome::Failed {
+                reason: "the active link was changed by somebody else".into(),
+            },
+        });
+        let found = Record::LinkFound { release: found, path: unknown };
+        self.record(ctx, ended.into_iter().chain([found]))
+    }
+}

@@ -1,0 +1,159 @@
+//! Deciding on health: what a row of looks adds up to. Pure.
+
+use std::time::Duration;
+
+/// When a release counts as well, and when as ill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// So many good looks in a row make it well.
+    pub(super) successes: u32,
+    /// So many bad looks in a row make one that was well ill.
+    pub(super) failures: u32,
+    /// By then it must have been well.
+    pub(super) deadline: Duration,
+    /// So long it must stay well.
+    pub(super) hold: Duration,
+}
+
+/// What all checks together saw at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// All is well.
+    Well,
+    /// Something is not, or not yet.
+    Poor(String),
+    /// The service has ended: there is nothing to wait for.
+    Dead(String),
+}
+
+/// What is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It was well for long enough.
+    Well,
+    /// It is ill.
+    Ill(String),
+}
+
+/// Follows the looks at one release. Times are those of one monotonic clock.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    limits: Limits,
+    begun: Duration,
+    good: u32,
+    bad: u32,
+    well_since: Option<Duration>,
+}
+
+impl Tracker {
+    pub(super) fn new(limits: Limits, begun: Duration) -> Self {
+        Self { limits, begun, good: 0, bad: 0, well_since: None }
+    }
+
+    /// Takes what was seen at `now`. An answer is final.
+    pub(super) fn see(&mut self, now: Duration, sight: Sight) -> Option<Decision> {
+        match sight {
+            Sight::Well => self.well(now),
+            Sight::Poor(why) => self.poor(now, &why),
+            Sight::Dead(why) => Some(Decision::Ill(why)),
+        }
+    }
+
+    fn well(&mut self, now: Duration) -> Option<Decision> {
+        (self.good, self.bad) = (self.good.saturating_add(1), 0);
+        if self.well_since.is_none() && self.good >= self.limits.successes {
+            self.well_since = Some(now);
+        }
+        let since = self.well_since?;
+        (now.saturating_sub(since) >= self.limits.hold).then_some(Decision::Well)
+    }
+
+    fn poor(&mut self, now: Duration, why: &str) -> Option<Decision> {
+        (self.good, self.bad) = (0, self.bad.saturating_add(1));
+        if self.well_since.is_some() {
+            return (self.bad >= self.limits.failures)
+                .then(|| Decision::Ill(format!("{why} ({} times in a row)", self.bad)));
+        }
+        let waited = now.saturating_sub(self.begun);
+        (waited >= self.limits.deadline)
+            .then(|| Decision::Ill(format!("not well within {}: {why}", length(waited))))
+    }
+}
+
+/// A length of time for people.
+fn length(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        seconds => format!("{seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits {
+        successes: 2,
+        failures: 2,
+        deadline: Duration::from_secs(10),
+        hold: Duration::from_secs(5),
+    };
+
+    fn decide(sights: &[Sight]) -> (usize, Option<Decision>) {
+        let mut tracker = Tracker::new(LIMITS, Duration::ZERO);
+        for (second, sight) in sights.iter().enumerate() {
+            if let Some(decision) = tracker.see(Duration::from_secs(second as u64), sight.clone()) {
+                return (second, Some(decision));
+            }
+        }
+        (sights.len(), None)
+    }
+
+    fn poor() -> Sight {
+        Sight::Poor("refused".into())
+    }
+
+    #[test]
+    fn two_good_looks_and_five_seconds_make_it_well() {
+        let sights = [vec![poor(), poor()], vec![Sight::Well; 20]].concat();
+        assert_eq!(decide(&sights), (8, Some(Decision::Well)));
+    }
+
+    #[test]
+    fn who_never_gets_well_is_ill_at_the_deadline_and_not_before() {
+        let (second, decision) = decide(&vec![poor(); 20]);
+        assert_eq!(second, 10);
+        assert_eq!(decision, Some(Decision::Ill("not well within 10 s: refused".into())));
+    }
+
+    #[test]
+    fn one_bad_look_is_forgiven_and_two_in_a_row_are_not() {
+        let well = |n| vec![Sight::Well; n];
+        assert_eq!(decide(&[well(3), vec![poor()], well(9)].concat()), (6, Some(Decision::Well)));
+        let (second, decision) = decide(&[well(3), vec![poor(), poor()], well(9)].concat());
+        assert_eq!(second, 4);
+        assert_eq!(decision, Some(Decision::Ill("refused (2 times in a row)".into())));
+    }
+
+    #[test]
+    fn a_dead_service_is_not_waited_for() {
+        let decision = decide(&[Sight::Well, Sight::Dead("exited".into())]);
+        assert_eq!(decision, (1, Some(Decision::Ill("exited".into()))));
+    }
+
+    proptest! {
+        #[test]
+        fn it_always_decides_and_well_only_on_a_good_look(looks in prop::collection::vec(any::<bool>(), 100)) {
+            let sights: Vec<_> = looks.iter().map(|ok| if *ok { Sight::Well } else { poor() }).collect();
+            let (second, decision) = decide(&sights);
+            match decision {
+                Some(Decision::Well) => prop_assert!(looks[second] && second >= 6),
+                Some(Decision::Ill(_)) => prop_assert!(!looks[second]),
+                // Without two good looks in a row it is over at the deadline; with two, the next
+                // five seconds or two bad ones in a row decide.
+                None => prop_assert!(false, "undecided after 100 looks"),
+            }
+        }
+    }
+}

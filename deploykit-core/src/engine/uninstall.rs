@@ -1,0 +1,123 @@
+//! Leaving: the application's directory goes on working without deploykit.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use super::application::Application;
+use super::error::Error;
+use super::recover;
+use super::session::Session;
+use crate::context::Context;
+use crate::state::files::{At as _, remove_tree, sync_dir};
+use crate::state::{Record, ReleaseRecord};
+
+/// How to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct UninstallRequest {
+    /// Rename the releases so that mfd takes them for its own.
+    pub to_mfd: bool,
+}
+
+impl UninstallRequest {
+    /// Leave the releases where they are, or rename them for mfd.
+    pub fn new(to_mfd: bool) -> Self {
+        Self { to_mfd }
+    }
+}
+
+/// What was done to leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Uninstalled {
+    /// What was removed.
+    pub removed: Vec<Utf8PathBuf>,
+    /// Releases that were renamed, from and to. The old name stays as a link: what was built there
+    /// may have recorded it.
+    pub renamed: Vec<(Utf8PathBuf, Utf8PathBuf)>,
+}
+
+impl Application {
+    /// Removes what is deploykit's own: its journal, caches and logs. The releases, the active
+    /// link, `shared/` and the configuration stay, so that the service runs on.
+    ///
+    /// # Errors
+    /// When something goes on, or what keeps it from leaving.
+    pub fn uninstall(
+        &self,
+        ctx: &Context,
+        request: &UninstallRequest,
+    ) -> Result<Uninstalled, Error> {
+        let ctx = self.masked(ctx);
+        let mut session = recover::settled(self, &ctx, "uninstall", std::time::Duration::ZERO)?;
+        let mut done = Uninstalled { removed: Vec::new(), renamed: Vec::new() };
+        if request.to_mfd {
+            done.renamed = self.rename_for_mfd(&ctx, &mut session)?;
+        }
+        // Away under another name at once: a kill must not leave half a journal.
+        let (private, away) =
+            (self.layout.private(), self.layout.root().join(".deploykit.removed"));
+        remove_tree(&away)?;
+        std::fs::rename(&private, &away).at("remove", &private)?;
+        sync_dir(self.layout.root())?;
+        remove_tree(&away)?;
+        done.removed.push(private);
+        Ok(done)
+    }
+
+    fn rename_for_mfd(
+        &self,
+        ctx: &Context,
+        session: &mut Session,
+    ) -> Result<Vec<(Utf8PathBuf, Utf8PathBuf)>, Error> {
+        let active = session.activator.active()?;
+        let releases: Vec<ReleaseRecord> = session.state().releases.values().cloned().collect();
+        let mut renamed = Vec::new();
+        for release in releases.iter().filter(|release| release.is_usable()) {
+            let Some(name) = mfd_name(release, &renamed) else { continue };
+            exchange(self.layout.root(), &release.path, &name)?;
+            if active.as_ref() == Some(&release.path) {
+                session.activator.switch(active.as_ref(), Some(&name))?;
+                let (release, path) = (None, Some(name.clone()));
+                session.record(ctx, [Record::LinkFound { release, path }])?;
+            }
+            renamed.push((release.path.clone(), name));
+        }
+        Ok(renamed)
+    }
+}
+
+/// The name that mfd would have given to a release; none when it has that already, or cannot have
+/// one.
+fn mfd_name(release: &ReleaseRecord, taken: &[(Utf8PathBuf, Utf8PathBuf)]) -> Option<Utf8PathBuf> {
+    let hash = Some(release.source.digest()).filter(|digest| digest.len() == 40)?;
+    if release.path.parent() != Some(Utf8Path::new("releases")) {
+        return None;
+    }
+    let mut seconds = release.created.as_millis() / 1000;
+    loop {
+        let name = Utf8PathBuf::from(format!("mfd_{seconds}_{hash}"));
+        if taken.iter().all(|(_, other)| *other != name) {
+            return Some(name);
+        }
+        seconds += 1;
+    }
+}
+
+/// Gives a release another name and leaves a link under the old one, both at the same instant.
+fn exchange(root: &Utf8Path, path: &Utf8Path, name: &Utf8Path) -> Result<(), Error> {
+    let (old, new) = (root.join(path), root.join(name));
+    if new.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+        std::fs::remove_file(&new).at("remove", &new)?;
+    }
+    // The link is made where the directory will be, with the target that is right at the other
+    // place; then the two are exchanged.
+    std::os::unix::fs::symlink(Utf8Path::new("..").join(name), &new).at("make the link", &new)?;
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    let here = rustix::fs::CWD;
+    let exchanged =
+        rustix::fs::renameat_with(here, old.as_std_path(), here, new.as_std_path(), flags);
+    exchanged.at("rename", &old)?;
+    sync_dir(root)?;
+    Ok(sync_dir(old.parent().unwrap_or(root))?)
+}

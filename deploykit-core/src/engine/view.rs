@@ -1,0 +1,136 @@
+//! Looking at an application. Nothing here takes a lock or changes anything.
+
+use super::application::Application;
+use super::error::Error;
+use super::report::{CheckView, ReleaseView, Status};
+use super::stored::StoredRelease;
+use super::watch;
+use crate::context::Context;
+use crate::id::DeploymentId;
+use crate::state::files::At as _;
+use crate::state::lock::{Which, current_holder};
+use crate::state::{DeploymentRecord, ReleaseRecord, State};
+
+/// How many of the last switches `status` shows.
+const SWITCHES: usize = 10;
+
+impl Application {
+    /// The complete releases, the one made last first.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn releases(&self) -> Result<Vec<ReleaseView>, Error> {
+        let state = self.state()?;
+        let path = self.activator().active()?;
+        Ok(releases_of(&state, path.and_then(|path| state.release_at(&path))))
+    }
+
+    /// The deployments that are remembered, the newest first.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn history(&self) -> Result<Vec<DeploymentRecord>, Error> {
+        Ok(self.state()?.deployments.into_iter().rev().collect())
+    }
+
+    /// One deployment; the last one when none is named.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDeployment`] when it is not remembered.
+    pub fn deployment(&self, id: Option<DeploymentId>) -> Result<DeploymentRecord, Error> {
+        let state = self.state()?;
+        let found = match id {
+            Some(id) => state.deployment(id),
+            None => state.deployments.back(),
+        };
+        found.cloned().ok_or(Error::NoSuchDeployment { id })
+    }
+
+    /// The output of a deployment; nothing when it is not kept any more.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn log(&self, id: DeploymentId) -> Result<Option<String>, Error> {
+        let path = self.layout.log(id);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Ok(Err(error).at("read", &path)?),
+        }
+    }
+
+    /// What goes on. Looks once at the service and through the checks.
+    ///
+    /// # Errors
+    /// When the state or the link cannot be read.
+    pub fn status(&self, ctx: &Context) -> Result<Status, Error> {
+        let ctx = self.masked(ctx);
+        let state = self.state()?;
+        let link = self.activator().active()?;
+        let releases = releases_of(&state, link.as_ref().and_then(|link| state.release_at(link)));
+        let active = releases.iter().find(|release| release.active).cloned();
+        let intact = link.as_ref().is_none_or(|link| self.layout.root().join(link).is_dir());
+        let busy = current_holder(&self.layout, Which::Main);
+        let watching = current_holder(&self.layout, Which::Watch);
+        let mut status = Status {
+            root: self.layout.root().to_owned(),
+            link,
+            intact,
+            service: None,
+            checks: Vec::new(),
+            unfinished: unfinished(&state, busy.is_some(), watching.is_some()),
+            busy,
+            watching,
+            rollback: releases.into_iter().find(|release| release.rollback),
+            activations: state.activations.iter().rev().take(SWITCHES).cloned().collect(),
+            probation: state.probation,
+            hold: state.hold,
+            active,
+        };
+        self.look(&ctx, &mut status)?;
+        Ok(status)
+    }
+
+    fn look(&self, ctx: &Context, status: &mut Status) -> Result<(), Error> {
+        let Some(active) = &status.active else { return Ok(()) };
+        let operation = self.operation(&self.recorded(&active.record))?;
+        let release = StoredRelease::new(&self.layout, active.record.clone());
+        if operation.supervisor.observes() {
+            status.service = Some(operation.supervisor.status(ctx).unwrap_or_else(|error| {
+                crate::traits::ServiceStatus::new(
+                    crate::traits::ServiceState::Unknown,
+                    super::error::chain(&error),
+                )
+            }));
+        }
+        let looks = watch::glance(ctx, &operation, &release);
+        status.checks = looks.into_iter().map(|(check, look)| CheckView { check, look }).collect();
+        Ok(())
+    }
+}
+
+/// The complete releases, the newest first.
+fn releases_of(state: &State, active: Option<&ReleaseRecord>) -> Vec<ReleaseView> {
+    let rollback = state.rollback_target(active.map(|release| &release.id));
+    let activated = state.activation_times();
+    let usable = state.releases.values().filter(|release| release.is_usable());
+    let mut views: Vec<_> = usable
+        .map(|release| ReleaseView {
+            active: active.is_some_and(|active| active.id == release.id),
+            activated: activated.get(&release.id).copied(),
+            rollback: rollback.is_some_and(|rollback| rollback.id == release.id),
+            record: release.clone(),
+        })
+        .collect();
+    views.sort_by(|a, b| (b.record.created, &b.record.id).cmp(&(a.record.created, &a.record.id)));
+    views
+}
+
+/// A deployment that nobody carries on any more.
+fn unfinished(state: &State, busy: bool, watching: bool) -> Option<DeploymentId> {
+    if busy || watching {
+        return None;
+    }
+    let progress = state.in_progress.as_ref().map(|progress| progress.deployment);
+    progress.or_else(|| state.probation.as_ref().map(|probation| probation.deployment))
+}

@@ -1,0 +1,295 @@
+//! Watching the health of a release.
+//!
+//! While health is watched the lock is free: an operator's `confirm` or `rollback` never waits. Who
+//! watches holds a lock of its own, takes the application's lock only to make the transition, and
+//! makes it only if the probation is still the one that it has watched.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::application::Operation;
+use super::error::{Error, chain};
+use super::run::Run;
+use super::stored::StoredRelease;
+use super::tracker::{Decision, Limits, Sight, Tracker};
+use super::transition::Happened;
+use super::trouble::Trouble;
+use crate::cancel::{Cancelled, Cause};
+use crate::context::Context;
+use crate::event::EventKind;
+use crate::state::lock::Which;
+use crate::state::{
+    Fingerprint, Holder, Lock, Outcome, ProbationRecord, Record, State, fingerprint, read_state,
+};
+use crate::step::Step;
+use crate::traits::{Look, ServiceState};
+
+/// How often it is looked whether somebody else has decided, at least.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// Looks at a release, and tells of what has changed.
+pub(super) struct Observer<'a> {
+    ctx: &'a Context,
+    operation: &'a Operation,
+    release: &'a StoredRelease,
+    last: BTreeMap<String, bool>,
+}
+
+impl<'a> Observer<'a> {
+    pub(super) fn new(
+        ctx: &'a Context,
+        operation: &'a Operation,
+        release: &'a StoredRelease,
+    ) -> Self {
+        Self { ctx, operation, release, last: BTreeMap::new() }
+    }
+
+    /// One look at the service and through every check.
+    fn see(&mut self) -> Sight {
+        let mut sight = self.see_service();
+        for check in &self.operation.checks {
+            if matches!(sight, Sight::Dead(_)) {
+                return sight;
+            }
+            let look =
+                check.check.look(&self.ctx.clone().with_timeout(check.timeout), self.release);
+            let name = check.check.name();
+            self.tell(name, look.is_well(), look.detail());
+            if let Look::NotYet(detail) | Look::Ill(detail) = look {
+                sight = Sight::Poor(format!("{name}: {detail}"));
+            }
+        }
+        sight
+    }
+
+    fn see_service(&mut self) -> Sight {
+        if !self.operation.supervisor.observes() {
+            return Sight::Well;
+        }
+        let (state, detail) = match self.operation.supervisor.status(self.ctx) {
+            Ok(status) => (status.state, status.detail),
+            Err(error) => (ServiceState::Starting, chain(&error)),
+        };
+        let well = matches!(state, ServiceState::Running | ServiceState::Unknown);
+        self.tell("service", well, &detail);
+        match state {
+            ServiceState::Failed => Sight::Dead(format!("the service has failed: {detail}")),
+            _ if well => Sight::Well,
+            _ => Sight::Poor(format!("service: {detail}")),
+        }
+    }
+
+    fn tell(&mut self, check: &str, well: bool, detail: &str) {
+        if self.last.insert(check.to_owned(), well) != Some(well) {
+            let (check, detail) = (check.to_owned(), detail.to_owned());
+            self.ctx.emit(EventKind::HealthChanged { check, well, detail });
+        }
+    }
+}
+
+/// What came of a watch.
+enum Watched {
+    Decided(Decision),
+    Cancelled(Cause),
+    Elsewhere(Outcome),
+}
+
+/// Sees when somebody else decides about a probation.
+struct Witness {
+    probation: ProbationRecord,
+    seen: Fingerprint,
+}
+
+impl Witness {
+    /// What somebody else has decided, if they have.
+    fn decision(&mut self, run: &Run<'_>) -> Option<Outcome> {
+        let now = fingerprint(&run.app.layout);
+        if now == self.seen {
+            return None;
+        }
+        let state = read_state(&run.app.layout).ok()?;
+        self.seen = now;
+        decided(&state, &self.probation)
+    }
+}
+
+/// How the deployment of `probation` has ended, if that probation is over.
+fn decided(state: &State, probation: &ProbationRecord) -> Option<Outcome> {
+    if state.probation.as_ref().is_some_and(|now| now.generation == probation.generation) {
+        return None;
+    }
+    let recorded = state.deployment(probation.deployment).and_then(|record| record.outcome.clone());
+    Some(recorded.unwrap_or_else(|| Outcome::RolledBack {
+        reason: "another deployment has taken its place".into(),
+    }))
+}
+
+impl Run<'_> {
+    /// Watches the release that is to be confirmed.
+    pub(super) fn watch(&mut self) -> Happened {
+        let happened = self.step(Step::Verify, "", |run| {
+            let probation = run.begin_probation()?;
+            let release = run.target()?;
+            let watcher = run.watcher()?;
+            let mut witness = Witness { probation, seen: fingerprint(&run.app.layout) };
+            // From here on nobody has to wait for this deployment.
+            run.session = None;
+            let (operation, limits) = (run.there.clone(), run.limits(&witness.probation));
+            let delay = run.there.runtime.health.start_delay.get();
+            let watched = run.look(&operation, &release, limits, delay, Some(&mut witness));
+            let result = run.conclude(watched, &mut witness);
+            drop(watcher);
+            result
+        });
+        // What somebody else has decided is no failure of a step.
+        match (happened, self.decided_elsewhere.take()) {
+            (_, Some(outcome)) => Happened::DecidedElsewhere(outcome),
+            (happened, None) => happened,
+        }
+    }
+
+    /// Records the probation; takes it up again when it was recorded before a kill.
+    fn begin_probation(&mut self) -> Result<ProbationRecord, Error> {
+        let deployment = self.deployment;
+        let recorded = self.session()?.state().probation.clone();
+        if let Some(probation) = recorded.filter(|p| p.deployment == deployment) {
+            return Ok(probation);
+        }
+        let runtime = &self.there.runtime;
+        let longest = [runtime.health.deadline, runtime.probation.duration];
+        let deadline = longest.iter().fold(self.ctx.now(), |at, period| at + period.get());
+        let (to, predecessor) = (self.to.clone(), self.from.clone());
+        let release = to.ok_or_else(|| Error::Unsettled { what: "no release".into() })?;
+        self.ctx.emit(EventKind::ProbationStarted { release: release.clone(), deadline });
+        self.record([Record::ProbationStarted { deployment, release, predecessor, deadline }])?;
+        let recorded = self.session()?.state().probation.clone();
+        recorded.ok_or_else(|| Error::Unsettled { what: "no probation".into() })
+    }
+
+    fn watcher(&self) -> Result<Lock, Error> {
+        let doing = format!("watching #{}", self.deployment);
+        let holder = Holder::current(self.ctx.now(), self.app.actor.clone(), doing);
+        let wait = Duration::from_secs(5);
+        Ok(Lock::acquire_which(&self.uncancelled()?, &self.app.layout, Which::Watch, holder, wait)?)
+    }
+
+    /// A probation whose deadline has passed, because nobody watched, is decided by looking again:
+    /// it need not stay well for any time any more.
+    fn limits(&self, probation: &ProbationRecord) -> Limits {
+        let health = &self.there.runtime.health;
+        let left = probation.deadline.since(self.ctx.now());
+        Limits {
+            successes: health.successes,
+            failures: health.failures,
+            deadline: health.deadline.get(),
+            hold: self.there.runtime.probation.duration.get().min(left),
+        }
+    }
+
+    fn look(
+        &self,
+        operation: &Operation,
+        release: &StoredRelease,
+        limits: Limits,
+        delay: Duration,
+        mut witness: Option<&mut Witness>,
+    ) -> Watched {
+        let clock = self.ctx.clock();
+        let mut observer = Observer::new(&self.ctx, operation, release);
+        // The deadline counts from the start of the service, the delay included.
+        let mut tracker = Tracker::new(limits, clock.monotonic());
+        if let Err(ended) = self.pause(delay, witness.as_deref_mut()) {
+            return ended;
+        }
+        loop {
+            let sight = observer.see();
+            if let Some(decision) = tracker.see(clock.monotonic(), sight) {
+                return Watched::Decided(decision);
+            }
+            let interval = operation.runtime.health.interval.get();
+            if let Err(ended) = self.pause(interval, witness.as_deref_mut()) {
+                return ended;
+            }
+        }
+    }
+
+    /// Waits, with an eye on who else may decide.
+    fn pause(&self, duration: Duration, mut witness: Option<&mut Witness>) -> Result<(), Watched> {
+        let clock = self.ctx.clock();
+        let end = clock.monotonic() + duration;
+        loop {
+            if let Some(outcome) = witness.as_deref_mut().and_then(|w| w.decision(self)) {
+                return Err(Watched::Elsewhere(outcome));
+            }
+            let left = end.saturating_sub(clock.monotonic());
+            self.ctx
+                .sleep(left.min(GLANCE))
+                .map_err(|Cancelled(cause)| Watched::Cancelled(cause))?;
+            if left <= GLANCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the lock again to make the transition, if it is still there to be made.
+    fn conclude(&mut self, watched: Watched, witness: &mut Witness) -> Result<String, Trouble> {
+        if let Watched::Elsewhere(outcome) = watched {
+            return Ok(self.leave_to_others(outcome));
+        }
+        if let (Watched::Cancelled(cause), true) = (&watched, self.resumed) {
+            // Whoever only came by and goes away again decides nothing.
+            let signal = cause.signal();
+            return Ok(self.leave_to_others(Outcome::Interrupted { signal }));
+        }
+        let state = self.session()?.state();
+        if let Some(outcome) = decided(state, &witness.probation) {
+            self.session = None;
+            return Ok(self.leave_to_others(outcome));
+        }
+        match watched {
+            Watched::Decided(Decision::Well) => Ok("well".to_owned()),
+            Watched::Decided(Decision::Ill(why)) => Err(Error::Unsettled { what: why }.into()),
+            Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
+            Watched::Elsewhere(_) => Ok(String::new()),
+        }
+    }
+
+    fn leave_to_others(&mut self, outcome: Outcome) -> String {
+        let told = format!("somebody else has decided: {outcome}");
+        self.decided_elsewhere = Some(outcome);
+        told
+    }
+
+    /// Looks whether the previous release, to which it went back, is well.
+    pub(super) fn revert_verify(&mut self) -> Happened {
+        let Some(operation) = self.back.clone() else { return Happened::Done };
+        let id = self.from.clone();
+        self.step(Step::Verify, "the previous release", |run| {
+            let release = run.stored(id)?;
+            let health = &operation.runtime.health;
+            let limits = Limits {
+                successes: health.successes,
+                failures: health.failures,
+                deadline: health.deadline.get(),
+                hold: Duration::ZERO,
+            };
+            match run.look(&operation, &release, limits, health.start_delay.get(), None) {
+                Watched::Decided(Decision::Ill(why)) => Err(Error::Unsettled { what: why }.into()),
+                _ => Ok("well".to_owned()),
+            }
+        })
+    }
+}
+
+/// One look at everything, for `status`.
+pub(super) fn glance(
+    ctx: &Context,
+    operation: &Operation,
+    release: &StoredRelease,
+) -> Vec<(String, Look)> {
+    let looks = operation.checks.iter().map(|check| {
+        let ctx = ctx.clone().with_timeout(check.timeout);
+        (check.check.name().to_owned(), check.check.look(&ctx, release))
+    });
+    looks.collect()
+}

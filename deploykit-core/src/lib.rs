@@ -1,0 +1,37 @@
+//! The engine of deploykit.
+
+mod backend;
+mod cancel;
+pub mod config;
+mod context;
+mod engine;
+mod event;
+#[cfg(feature = "git")]
+pub mod git;
+mod id;
+pub mod process;
+mod registry;
+mod secret;
+mod secret_source;
+pub mod state;
+mod step;
+mod time;
+#[cfg(feature = "http")]
+mod tls;
+pub mod traits;
+
+pub use backend::{Symlink, service_backend_name};
+pub use cancel::{Cancellation, Cancelled, Cause};
+pub use context::{Clock, Context, SystemClock};
+pub use engine::{
+    Action, Application, ApplicationBuilder, CheckView, DeployRequest, Error, ErrorKind, Failure,
+    Plan, Recovery, ReleaseView, Report, RollbackRequest, Status, UninstallRequest, Uninstalled,
+};
+pub use event::{Event, EventKind, EventSink, FnSink, NoEvents, Sinks, Stream, Unit};
+pub use id::{BuildDigest, DeploymentId, Identity, InvalidName, ReleaseId, Revision, SourceId};
+pub use registry::{BackendRequest, CheckConstructor, Constructor, Registry, RegistryError};
+pub use secret::{MASK, Masker, Secret};
+pub use secret_source::{SecretError, read_secret};
+pub use state::{Actor, Layout, Outcome, Request};
+pub use step::Step;
+pub use time::Timestamp;

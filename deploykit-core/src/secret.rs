@@ -1,0 +1,165 @@
+//! Secrets: values that are never shown, and the masks that keep them out of every output.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// What is printed in the place of a secret.
+pub const MASK: &str = "***";
+
+/// A secret value. `Debug` shows the mask, it cannot be serialised, and its memory is wiped when it
+/// is dropped.
+///
+/// ```
+/// use deploykit_core::Secret;
+///
+/// let token = Secret::new("ghp_s3cret");
+/// assert_eq!(format!("{token:?}"), "***");
+/// assert_eq!(token.expose(), "ghp_s3cret");
+/// ```
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// A secret with this value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(SecretString::from(value.into()))
+    }
+
+    /// The value itself. Do not print, log or store it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+/// Replaces known secrets in texts. Clones share what they know.
+///
+/// A secret is masked as it stands, percent-encoded (as in a URL), and in each alignment of
+/// base64 (as in a basic-authorisation header). Each line of a secret of several lines is masked
+/// by itself, since outputs are handled line by line. Pieces shorter than four bytes are left
+/// alone: masking them would make texts unreadable and would protect nothing.
+///
+/// ```
+/// use deploykit_core::{Masker, Secret};
+///
+/// let masker = Masker::default();
+/// masker.learn(&Secret::new("s3cret/token"));
+/// assert_eq!(masker.mask("https://x:s3cret%2Ftoken@host"), "https://x:***@host");
+/// assert_eq!(masker.mask("nothing to hide"), "nothing to hide");
+/// ```
+#[derive(Clone, Default)]
+pub struct Masker(Arc<RwLock<Vec<Secret>>>);
+
+const SHORTEST: usize = 4;
+
+impl Masker {
+    /// Masks this secret from now on.
+    pub fn learn(&self, secret: &Secret) {
+        let mut needles = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for piece in secret.expose().lines().map(str::trim) {
+            if piece.len() < SHORTEST {
+                continue;
+            }
+            let mut forms = vec![piece.to_owned(), percent_encoded(piece)];
+            forms.extend((0..3).map(|skip| base64_core(piece.as_bytes(), skip)));
+            for form in forms {
+                if form.len() >= SHORTEST && !needles.iter().any(|n| n.expose() == form) {
+                    needles.push(Secret::new(form));
+                }
+            }
+        }
+        // The longest first, so that a secret that contains another leaves nothing of itself.
+        needles.sort_by_key(|n| std::cmp::Reverse(n.expose().len()));
+    }
+
+    /// The text with every known secret replaced by [`MASK`].
+    pub fn mask<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
+        let needles = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut masked = std::borrow::Cow::Borrowed(text);
+        for needle in needles.iter() {
+            if masked.contains(needle.expose()) {
+                masked = masked.replace(needle.expose(), MASK).into();
+            }
+        }
+        masked
+    }
+}
+
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Masker")
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// The digits of base64 that depend on `bytes` alone when `skip` (0 to 2) bytes stand before them
+/// in a group of three: the same wherever the bytes stand in what is encoded.
+fn base64_core(bytes: &[u8], skip: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let aligned = bytes.get((3 - skip) % 3..).unwrap_or_default();
+    let mut encoded = String::new();
+    for group in aligned.chunks_exact(3) {
+        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
+        for shift in [18, 12, 6, 0] {
+            encoded.push(char::from(DIGITS[(bits >> shift & 63) as usize]));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_plain_encoded_and_basic_authorisation() {
+        let masker = Masker::default();
+        masker.learn(&Secret::new("hunter2!!longer"));
+        // base64 of "me:hunter2!!longer", "you:hunter2!!longer" and "them:hunter2!!longer"
+        for text in [
+            "bWU6aHVudGVyMiEhbG9uZ2Vy",
+            "eW91Omh1bnRlcjIhIWxvbmdlcg==",
+            "dGhlbTpodW50ZXIyISFsb25nZXI=",
+        ] {
+            let masked = masker.mask(text);
+            assert!(masked.contains(MASK), "{text} was not masked");
+            assert!(masked.len() < text.len() - 4, "{masked} still says too much");
+        }
+        assert_eq!(masker.mask("hunter2%21%21longer"), MASK);
+    }
+
+    #[test]
+    fn a_secret_inside_another_leaves_nothing_of_the_longer() {
+        let masker = Masker::default();
+        masker.learn(&Secret::new("abcd"));
+        masker.learn(&Secret::new("abcdefgh"));
+        assert_eq!(masker.mask("x abcdefgh y abcd"), "x *** y ***");
+    }
+
+    #[test]
+    fn every_line_of_a_key_is_masked_and_short_ones_are_not() {
+        let masker = Masker::default();
+        masker.learn(&Secret::new("-----BEGIN KEY-----\nMIIBVAIBADANBg\nab\n"));
+        assert_eq!(masker.mask("MIIBVAIBADANBg"), MASK);
+        assert_eq!(masker.mask("a cab"), "a cab");
+    }
+}

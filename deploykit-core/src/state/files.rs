@@ -1,0 +1,142 @@
+//! Small operations on files, each durable when it returns.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// An operation on a file failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation} {path}")]
+#[non_exhaustive]
+pub struct FileError {
+    /// The operation, as a verb.
+    pub operation: &'static str,
+    /// Which file.
+    pub path: Utf8PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Adds the operation and the path to an error of the system.
+pub(crate) trait At<T> {
+    fn at(self, operation: &'static str, path: &Utf8Path) -> Result<T, FileError>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, operation: &'static str, path: &Utf8Path) -> Result<T, FileError> {
+        self.map_err(|e| FileError { operation, path: path.to_owned(), source: e.into() })
+    }
+}
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_dir(path: &Utf8Path) -> Result<(), FileError> {
+    File::open(path).and_then(|dir| dir.sync_all()).at("sync the directory", path)
+}
+
+/// Makes a directory that nobody else can look into, or makes one so that is there already.
+pub(crate) fn private_dir(path: &Utf8Path) -> Result<(), FileError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_dir(path.parent().unwrap_or(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mode = std::fs::metadata(path).at("look at", path)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                std::fs::set_permissions(path, Permissions::from_mode(0o700))
+                    .at("set the mode of", path)?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error).at("make the directory", path),
+    }
+}
+
+/// Puts a file in the place of another at once: afterwards the one or the other is there, whole.
+pub(crate) fn replace_file(path: &Utf8Path, content: &[u8]) -> Result<(), FileError> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .at("make", &new)?;
+    file.write_all(content).and_then(|()| file.sync_all()).at("write", &new)?;
+    std::fs::rename(&new, path).at("replace", path)?;
+    sync_dir(path.parent().unwrap_or(path))
+}
+
+/// Removes a file or a tree if it is there. Links are removed, never followed.
+pub(crate) fn remove_tree(path: &Utf8Path) -> Result<(), FileError> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.is_dir() {
+        return std::fs::remove_file(path).at("remove", path);
+    }
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // A build may leave directories without write permission (a Go module cache does).
+            open_up(path);
+            std::fs::remove_dir_all(path).at("remove", path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.at("remove", path),
+    }
+}
+
+/// Makes every directory of a tree writable, as far as that can be done.
+fn open_up(path: &Utf8Path) {
+    let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
+    for entry in path.read_dir_utf8().into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temp() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_private_directory_is_closed_again_when_somebody_opened_it() {
+        let (_guard, dir) = temp();
+        let path = dir.join("private");
+        private_dir(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        private_dir(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_tree_goes_and_what_its_links_lead_to_stays() {
+        let (_guard, dir) = temp();
+        let (tree, outside) = (dir.join("tree"), dir.join("outside"));
+        std::fs::create_dir_all(tree.join("locked/inner")).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("keep"), "x").unwrap();
+        std::os::unix::fs::symlink(&outside, tree.join("link")).unwrap();
+        std::fs::set_permissions(tree.join("locked"), Permissions::from_mode(0o500)).unwrap();
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
+        assert!(outside.join("keep").exists());
+        remove_tree(&tree).unwrap();
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_nobody_else_reads_it() {
+        let (_guard, dir) = temp();
+        let path = dir.join("file");
+        replace_file(&path, b"one").unwrap();
+        replace_file(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(dir.read_dir_utf8().unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,263 @@
+//! The locks of an application.
+//!
+//! A lock is `flock` on a file that is never deleted: the kernel lets it go when its holder ends,
+//! however it ends. Who holds it is written in the file, for people; it is true only while the
+//! lock is held.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::files::{At as _, FileError, private_dir};
+use super::{Actor, Layout};
+use crate::cancel::Cancelled;
+use crate::context::Context;
+use crate::process::ProcessId;
+use crate::time::Timestamp;
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The process.
+    #[serde(flatten)]
+    pub process: ProcessId,
+    /// Who started it.
+    pub by: Actor,
+    /// Since when it has the lock.
+    pub since: Timestamp,
+    /// What it is doing.
+    pub doing: String,
+}
+
+impl Holder {
+    /// This process, from `now` on.
+    pub fn current(now: Timestamp, by: Actor, doing: impl Into<String>) -> Self {
+        Self { process: ProcessId::current(), by, since: now, doing: doing.into() }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { process, by, since, doing } = self;
+        write!(f, "{doing} (process {} of {by}, since {since})", process.pid)
+    }
+}
+
+/// The lock could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else has it.
+    #[error("another deployment is going on{}", holder.as_ref().map_or(String::new(), |h| format!(": {h}")))]
+    Held {
+        /// Who, if that can be read.
+        holder: Option<Box<Holder>>,
+    },
+    /// It was cancelled while it waited.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// The system refused it.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Which of the locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Of everything that changes the application.
+    Main,
+    /// Of whoever watches a probation.
+    Watch,
+}
+
+/// A lock that is held. Dropping it lets it go.
+#[derive(Debug)]
+pub struct Lock {
+    file: Flock<File>,
+    holder: Holder,
+}
+
+/// How long the pauses between two looks at a held lock are. `flock` knows no time limit.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+impl Lock {
+    /// Takes the application's lock, waiting for it up to `wait` (zero: not at all).
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when somebody else has it all that time.
+    pub fn acquire(
+        ctx: &Context,
+        layout: &Layout,
+        holder: Holder,
+        wait: Duration,
+    ) -> Result<Self, LockError> {
+        Self::acquire_which(ctx, layout, Which::Main, holder, wait)
+    }
+
+    pub(crate) fn acquire_which(
+        ctx: &Context,
+        layout: &Layout,
+        which: Which,
+        mut holder: Holder,
+        wait: Duration,
+    ) -> Result<Self, LockError> {
+        private_dir(&layout.private())?;
+        let path = match which {
+            Which::Main => layout.lock(),
+            Which::Watch => layout.watch_lock(),
+        };
+        let give_up = Instant::now() + wait;
+        let (mut pause, mut told) = (FIRST_PAUSE, false);
+        loop {
+            if let Some(file) = try_lock(&path)? {
+                holder.since = ctx.now();
+                let mut lock = Self { file, holder };
+                lock.write(&path)?;
+                return Ok(lock);
+            }
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LockError::Held { holder: read_holder(&path).map(Box::new) });
+            }
+            if !std::mem::replace(&mut told, true) {
+                let doing = read_holder(&path).map_or(String::new(), |h| format!(": {h}"));
+                ctx.note(format!("waiting for another deployment{doing}"));
+            }
+            ctx.sleep(pause.min(left))?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Who holds it.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Tells the others what is being done now. That it cannot be told stops nothing.
+    pub fn doing(&mut self, doing: impl Into<String>) {
+        self.holder.doing = doing.into();
+        let _ = self.write(Utf8Path::new("the lock"));
+    }
+
+    fn write(&mut self, path: &Utf8Path) -> Result<(), FileError> {
+        let text = serde_json::to_vec(&self.holder).unwrap_or_default();
+        let file = &mut *self.file;
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.set_len(0))
+            .and_then(|()| file.write_all(&text))
+            .at("write", path)
+    }
+}
+
+impl Drop for Lock {
+    /// Takes the holder's name off, so that nobody reads it once the lock is let go.
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+    }
+}
+
+fn open(path: &Utf8Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn try_lock(path: &Utf8Path) -> Result<Option<Flock<File>>, FileError> {
+    let file = open(path).at("open", path)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error).at("lock", path),
+    }
+}
+
+fn read_holder(path: &Utf8Path) -> Option<Holder> {
+    let mut text = String::new();
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Who holds the lock now, for people. It is not touched: a look must not keep a deployment from
+/// getting it.
+pub(crate) fn current_holder(layout: &Layout, which: Which) -> Option<Holder> {
+    let path = match which {
+        Which::Main => layout.lock(),
+        Which::Watch => layout.watch_lock(),
+    };
+    read_holder(&path).filter(|holder| holder.process.is_alive())
+}
+
+/// Whether somebody watches a probation: asked of the kernel, since a decision follows from it. Who
+/// begins to watch at this very instant waits for a moment.
+pub(crate) fn is_watched(layout: &Layout) -> Result<bool, FileError> {
+    Ok(try_lock(&layout.watch_lock())?.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cancel::Cause;
+    use crate::event::{Event, EventKind, FnSink};
+    use std::sync::{Arc, Mutex};
+
+    fn application() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        (dir, Layout::new(root))
+    }
+
+    fn holder(doing: &str) -> Holder {
+        let by = Actor { user: "ann".into(), via: "test".into() };
+        Holder::current(Timestamp::now(), by, doing)
+    }
+
+    #[test]
+    fn the_second_is_told_who_has_it_and_what_they_do() {
+        let (_guard, layout) = application();
+        let ctx = Context::new().unwrap();
+        let mut lock = Lock::acquire(&ctx, &layout, holder("deploy"), Duration::ZERO).unwrap();
+        lock.doing("building v2");
+        let error = Lock::acquire(&ctx, &layout, holder("x"), Duration::ZERO).unwrap_err();
+        assert!(error.to_string().contains("building v2"), "{error}");
+        assert!(error.to_string().contains("ann via test"), "{error}");
+        assert_eq!(current_holder(&layout, Which::Main).unwrap().doing, "building v2");
+        drop(lock);
+        assert_eq!(current_holder(&layout, Which::Main), None);
+        Lock::acquire(&ctx, &layout, holder("x"), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn who_waits_gets_it_when_it_is_let_go() {
+        let (_guard, layout) = application();
+        let (told, hears) = std::sync::mpsc::channel();
+        let told = Mutex::new(told);
+        let sink = FnSink::new(move |event: &Event| {
+            if let EventKind::Note { message } = &event.kind {
+                let _ = told.lock().unwrap().send(message.clone());
+            }
+        });
+        let ctx = Context::new().unwrap().with_sink(Arc::new(sink));
+        let lock = Lock::acquire(&ctx, &layout, holder("deploy"), Duration::ZERO).unwrap();
+        let thread = std::thread::spawn(move || {
+            Lock::acquire(&ctx, &layout, holder("next"), Duration::from_secs(60)).map(drop)
+        });
+        assert!(hears.recv().unwrap().contains("waiting for another deployment: deploy"));
+        drop(lock);
+        thread.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_wait_can_be_cancelled() {
+        let (_guard, layout) = application();
+        let ctx = Context::new().unwrap();
+        let _lock = Lock::acquire(&ctx, &layout, holder("deploy"), Duration::ZERO).unwrap();
+        ctx.cancellation().cancel(Cause::Interrupt);
+        let error = Lock::acquire(&ctx, &layout, holder("x"), Duration::from_secs(60)).unwrap_err();
+        assert!(matches!(error, LockError::Cancelled(Cancelled(Cause::Interrupt))), "{error}");
+    }
+}

@@ -1,0 +1,48 @@
+//! Whether the service is well.
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::traits::Release;
+
+/// What one look at a service found, told in a few words on one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "look", content = "detail", rename_all = "kebab-case")]
+pub enum Look {
+    /// It is well; what was seen, in a few words (`200 in 3 ms`).
+    Well(String),
+    /// Nobody answers yet: refused, no such socket, no answer in time.
+    NotYet(String),
+    /// It answered, and what it answered is wrong.
+    Ill(String),
+}
+
+impl Look {
+    /// Whether it is well.
+    pub fn is_well(&self) -> bool {
+        matches!(self, Self::Well(_))
+    }
+
+    /// What was found.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Well(detail) | Self::NotYet(detail) | Self::Ill(detail) => detail,
+        }
+    }
+}
+
+/// Looks at a service. Built in: `http`, `tcp`, `unix`, `exec`.
+///
+/// One call is one look; how often, how many in a row and until when is the engine's business.
+pub trait HealthCheck: Any + Send + Sync + Debug {
+    /// The name of the check, unique in the application; for people.
+    fn name(&self) -> &str;
+
+    /// Looks once, within the context's deadline. `release` is the one that should be serving.
+    /// Whatever keeps it from looking is an answer too: [`Look::NotYet`] or [`Look::Ill`]. When no
+    /// time is left, and as soon as the context is cancelled, it is [`Look::NotYet`].
+    fn look(&self, ctx: &Context, release: &dyn Release) -> Look;
+}

@@ -1,0 +1,175 @@
+//! What every [`Supervisor`] keeps.
+
+use std::sync::Arc;
+
+use deploykit_core::traits::{
+    Prepared, Release as _, ServiceState, Supervisor, SupervisorError, Switching,
+};
+use deploykit_core::{Cause, Context, Layout, ReleaseId};
+
+use super::name_is_settled;
+use super::scene::{Scene, SealedRelease};
+
+/// Puts a supervisor through everything that [`Supervisor`] promises for its way of switching.
+/// `make` makes the supervisor of an application in which any release can be run; it is made anew
+/// for every call, since nothing is kept in memory between two calls.
+///
+/// # Panics
+/// When a promise is not kept.
+pub fn supervisor(make: impl Fn(&Layout) -> Arc<dyn Supervisor>) {
+    let stage = Stage { scene: Scene::new(), make: &make };
+    name_is_settled("supervisor", stage.supervisor().name(), stage.supervisor().name());
+    let switching = stage.supervisor().switching();
+    assert_eq!(switching, stage.supervisor().switching(), "its way of switching changes");
+    match switching {
+        Switching::Nothing => nothing_is_done(&stage),
+        Switching::Restart => restarts(&stage),
+        Switching::Overlap => overlaps(&stage),
+        other => panic!("the suite does not know {other:?}"),
+    }
+}
+
+struct Stage<'a> {
+    scene: Scene,
+    make: &'a dyn Fn(&Layout) -> Arc<dyn Supervisor>,
+}
+
+fn calm() -> Context {
+    Context::new().expect("a context")
+}
+
+impl Stage<'_> {
+    fn supervisor(&self) -> Arc<dyn Supervisor> {
+        (self.make)(self.scene.layout())
+    }
+
+    fn state(&self) -> ServiceState {
+        let status = self.supervisor().status(&calm()).expect("its status");
+        assert!(!status.detail.contains('\n'), "it is not one line: {:?}", status.detail);
+        status.state
+    }
+
+    /// Fails unless the service is seen to run or not to run, where that can be seen at all.
+    fn runs(&self, expected: bool) {
+        let (state, observes) = (self.state(), self.supervisor().observes());
+        match (observes, expected) {
+            (false, _) => assert_eq!(state, ServiceState::Unknown, "it cannot tell, but does"),
+            (true, true) => assert_eq!(state, ServiceState::Running),
+            (true, false) => assert_eq!(state, ServiceState::Stopped),
+        }
+    }
+
+    fn in_use(&self) -> Vec<ReleaseId> {
+        let mut in_use = self.supervisor().releases_in_use(&calm()).expect("what is in use");
+        in_use.sort();
+        let all = in_use.len();
+        in_use.dedup();
+        assert_eq!(all, in_use.len(), "a release is named twice: {in_use:?}");
+        in_use
+    }
+
+    /// Prepares a release, and keeps the token as the journal does.
+    fn prepare(&self, release: &SealedRelease) -> Prepared {
+        let prepared = self.supervisor().prepare(&calm(), release).expect("it gets ready");
+        let text = serde_json::to_string(&prepared).expect("a record");
+        serde_json::from_str(&text).expect("the same")
+    }
+
+    fn commit(&self, release: &SealedRelease, prepared: &Prepared) {
+        self.scene.activate(release);
+        self.supervisor().commit(&calm(), release, prepared).expect("it takes over");
+    }
+}
+
+fn nothing_is_done(stage: &Stage<'_>) {
+    let release = stage.scene.release(1);
+    stage.scene.activate(&release);
+    stage.supervisor().restart(&calm(), &release).expect("nothing is done");
+    stage.supervisor().stop(&calm()).expect("nothing is done");
+    assert_eq!(stage.in_use(), [], "something runs");
+    cannot_prepare(stage, &release);
+}
+
+fn restarts(stage: &Stage<'_>) {
+    let (one, two) = (stage.scene.release(1), stage.scene.release(2));
+    stage.runs(false);
+    for release in [&one, &two, &two, &one] {
+        stage.scene.activate(release);
+        stage.supervisor().restart(&calm(), release).expect("it starts");
+        stage.runs(true);
+        let others = stage.in_use().into_iter().filter(|id| id != release.id()).count();
+        assert_eq!(others, 0, "something runs on from the release before");
+    }
+    let cancelled = calm();
+    cancelled.cancellation().cancel(Cause::Terminate);
+    let answer = stage.supervisor().restart(&cancelled, &two);
+    assert!(matches!(answer, Err(SupervisorError::Cancelled(_))), "{answer:?}");
+    stage.runs(true);
+    stage.supervisor().stop(&calm()).expect("it ends");
+    stage.runs(false);
+    assert_eq!(stage.in_use(), [], "something runs on");
+    cannot_prepare(stage, &two);
+}
+
+fn cannot_prepare(stage: &Stage<'_>, release: &SealedRelease) {
+    let (ctx, token) = (calm(), Prepared { token: "none".into() });
+    let supervisor = stage.supervisor();
+    let answers = [
+        ("prepare", supervisor.prepare(&ctx, release).map(drop)),
+        ("commit", supervisor.commit(&ctx, release, &token)),
+        ("abort", supervisor.abort(&ctx, &token)),
+    ];
+    for (what, answer) in answers {
+        let said = matches!(answer, Err(SupervisorError::Unsupported { .. }));
+        assert!(said, "it does not overlap, but {what} is answered with {answer:?}");
+    }
+}
+
+fn ids<const N: usize>(releases: [&SealedRelease; N]) -> Vec<ReleaseId> {
+    releases.into_iter().map(|release| release.id().clone()).collect()
+}
+
+fn overlaps(stage: &Stage<'_>) {
+    let (one, two, three) =
+        (stage.scene.release(1), stage.scene.release(2), stage.scene.release(3));
+    stage.runs(false);
+    let first = stage.prepare(&one);
+    stage.commit(&one, &first);
+    stage.runs(true);
+    assert_eq!(stage.in_use(), ids([&one]));
+
+    // What is prepared runs beside, and goes without a trace.
+    let second = stage.prepare(&two);
+    assert_eq!(stage.in_use(), ids([&one, &two]), "not both run, or one could be pruned");
+    stage.supervisor().abort(&calm(), &second).expect("it ends");
+    assert_eq!(stage.in_use(), ids([&one]));
+    stage.supervisor().abort(&calm(), &second).expect("what is gone is no error");
+    stage.runs(true);
+
+    // Whoever was killed in between has lost the token of what it prepared.
+    let _lost = stage.prepare(&two);
+    let third = stage.prepare(&three);
+    stage.commit(&three, &third);
+    assert_eq!(stage.in_use(), ids([&three]), "something is left of what was before");
+    stage.supervisor().commit(&calm(), &three, &third).expect("twice is as once");
+    assert_eq!(stage.in_use(), ids([&three]));
+
+    // A way back prepares what is active already.
+    stage.scene.activate(&one);
+    let back = stage.prepare(&one);
+    stage.commit(&one, &back);
+    assert_eq!(stage.in_use(), ids([&one]));
+    overlap_is_cancelled_and_stopped(stage, &two);
+}
+
+fn overlap_is_cancelled_and_stopped(stage: &Stage<'_>, other: &SealedRelease) {
+    let (cancelled, before) = (calm(), stage.in_use());
+    cancelled.cancellation().cancel(Cause::Terminate);
+    let answer = stage.supervisor().prepare(&cancelled, other);
+    assert!(matches!(answer, Err(SupervisorError::Cancelled(_))), "{answer:?}");
+    assert_eq!(stage.in_use(), before, "what did not get ready runs");
+    let _prepared = stage.prepare(other);
+    stage.supervisor().stop(&calm()).expect("it ends");
+    assert_eq!(stage.in_use(), [], "something runs on, prepared or not");
+    stage.runs(false);
+}

@@ -1,0 +1,29 @@
+//! A check that finds what the test says.
+
+use deploykit_core::Context;
+use deploykit_core::traits::{HealthCheck, Look, Release};
+
+use super::Fakes;
+
+#[derive(Debug)]
+pub(super) struct FakeCheck {
+    pub(super) fakes: Fakes,
+    pub(super) name: String,
+}
+
+impl HealthCheck for FakeCheck {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn look(&self, ctx: &Context, release: &dyn Release) -> Look {
+        if let Err(cancelled) = ctx.check() {
+            return Look::NotYet(cancelled.to_string());
+        }
+        if ctx.remaining().is_some_and(|left| left.is_zero()) {
+            return Look::NotYet("no time was left to look".into());
+        }
+        let found = self.fakes.world().health.get(release.source().digest()).cloned();
+        found.unwrap_or_else(|| Look::Well("ok".into()))
+    }
+}

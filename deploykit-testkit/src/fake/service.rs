@@ -1,0 +1,127 @@
+//! A supervisor that runs nothing, but keeps account of what would run.
+
+use std::collections::BTreeSet;
+
+use deploykit_core::traits::{
+    Prepared, Release, ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
+};
+use deploykit_core::{Context, ReleaseId};
+
+use super::Fakes;
+
+#[derive(Debug)]
+pub(super) struct FakeService(pub(super) Fakes);
+
+fn error(operation: &'static str, why: &str) -> SupervisorError {
+    SupervisorError::Foreign { operation, source: why.into() }
+}
+
+impl FakeService {
+    /// What every start has in common: it is recorded, may be cancelled, and may fail.
+    fn start(
+        &self,
+        ctx: &Context,
+        what: &'static str,
+        release: &dyn Release,
+    ) -> Result<(), SupervisorError> {
+        let digest = release.source().digest();
+        self.0.call(format!("{what} {}", &digest[..2]));
+        ctx.check()?;
+        assert!(release.state().build.is_complete(), "{} is not complete", release.id());
+        if self.0.world().broken_services.iter().any(|broken| broken == digest) {
+            return Err(error(what, "it does not start"));
+        }
+        Ok(())
+    }
+
+    fn overlapping(&self, what: &'static str) -> Result<(), SupervisorError> {
+        match self.switching() {
+            Switching::Overlap => Ok(()),
+            _ => Err(SupervisorError::Unsupported { what }),
+        }
+    }
+}
+
+impl Supervisor for FakeService {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn switching(&self) -> Switching {
+        self.0.world().switching.unwrap_or(Switching::Restart)
+    }
+
+    fn observes(&self) -> bool {
+        self.switching() != Switching::Nothing
+    }
+
+    fn prepare(&self, ctx: &Context, release: &dyn Release) -> Result<Prepared, SupervisorError> {
+        self.overlapping("prepare")?;
+        self.start(ctx, "prepare", release)?;
+        let token = format!("{} {}", release.source().digest(), release.id());
+        self.0.world().prepared.insert(token.clone(), release.id().clone());
+        Ok(Prepared { token })
+    }
+
+    fn commit(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        prepared: &Prepared,
+    ) -> Result<(), SupervisorError> {
+        self.overlapping("commit")?;
+        let (id, token) = (release.id(), &prepared.token);
+        assert!(token.ends_with(id.as_str()), "{token} was prepared, and {id} is to take over");
+        self.start(ctx, "commit", release)?;
+        let mut world = self.0.world();
+        let ready = world.prepared.remove(token).or_else(|| world.serving.clone());
+        if ready.as_ref() != Some(id) {
+            return Err(error("commit", "what was prepared is gone"));
+        }
+        world.prepared.clear();
+        world.serving = ready;
+        Ok(())
+    }
+
+    fn abort(&self, _: &Context, prepared: &Prepared) -> Result<(), SupervisorError> {
+        self.overlapping("abort")?;
+        self.0.call(format!("abort {}", &prepared.token[..2]));
+        self.0.world().prepared.remove(&prepared.token);
+        Ok(())
+    }
+
+    fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
+        let started = self.start(ctx, "restart", release);
+        if self.switching() == Switching::Nothing
+            || matches!(started, Err(SupervisorError::Cancelled(_)))
+        {
+            return started;
+        }
+        // The old one is ended before it is known whether the new one starts.
+        self.0.world().serving = started.as_ref().ok().map(|()| release.id().clone());
+        started
+    }
+
+    fn stop(&self, _: &Context) -> Result<(), SupervisorError> {
+        self.0.call("stop");
+        let mut world = self.0.world();
+        world.serving = None;
+        world.prepared.clear();
+        Ok(())
+    }
+
+    fn status(&self, _: &Context) -> Result<ServiceStatus, SupervisorError> {
+        let state = match &self.0.world().serving {
+            Some(release) => ServiceStatus::new(ServiceState::Running, release.to_string()),
+            None => ServiceStatus::new(ServiceState::Stopped, "nothing runs"),
+        };
+        let unseen = || ServiceStatus::new(ServiceState::Unknown, "nothing is run");
+        Ok(if self.observes() { state } else { unseen() })
+    }
+
+    fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {
+        let world = self.0.world();
+        let all = world.in_use.iter().chain(&world.serving).chain(world.prepared.values());
+        Ok(all.cloned().collect::<BTreeSet<_>>().into_iter().collect())
+    }
+}
