@@ -1,0 +1,54 @@
+//! `deploy` and `rollback`.
+
+use deploykit::{DeployRequest, Report, RollbackRequest, Step};
+use serde_json::json;
+
+use crate::args::{DeployArgs, RollbackArgs};
+use crate::exit::Exit;
+use crate::render::error::CliError;
+use crate::render::report::{Told, tell};
+use crate::shell::Shell;
+
+/// `deploykit deploy`
+pub(super) fn deploy(shell: &Shell, args: &DeployArgs) -> Result<Exit, CliError> {
+    let application = shell.application()?;
+    let request = DeployRequest::revision(args.revision.clone())
+        .rebuild(args.rebuild)
+        .retry(args.retry)
+        .if_changed(args.if_changed)
+        .wait(args.wait.duration());
+    let live = shell.live(true)?;
+    live.expect(Step::Resolve);
+    let result = application.deploy(&live.ctx, &request);
+    let report = live.end(result)?;
+    Ok(conclude(shell, &report))
+}
+
+/// `deploykit rollback`
+pub(super) fn rollback(shell: &Shell, args: &RollbackArgs) -> Result<Exit, CliError> {
+    let application = shell.application()?;
+    let request = match &args.target {
+        Some(target) => RollbackRequest::to(target),
+        None => RollbackRequest::previous(),
+    };
+    let request = request.retry(args.retry).wait(args.wait.duration());
+    let live = shell.live(true)?;
+    let result = application.rollback(&live.ctx, &request);
+    let report = live.end(result)?;
+    Ok(conclude(shell, &report))
+}
+
+fn conclude(shell: &Shell, report: &Report) -> Exit {
+    let exit = Exit::of_report(report);
+    if shell.global.json {
+        shell.print_json(&json!({ "report": report }));
+        return exit;
+    }
+    match tell(report, shell.paint(), shell.error_paint()) {
+        Told::Result(text) => shell.print(&format!("{text}\n")),
+        Told::Error(text) => shell.tell(&text),
+        Told::Nothing(text) if !shell.global.quiet => shell.print(&format!("{text}\n")),
+        Told::Nothing(_) => {}
+    }
+    exit
+}

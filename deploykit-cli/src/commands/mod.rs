@@ -1,0 +1,39 @@
+//! The commands, each in the file of its group.
+
+mod config;
+mod deploy;
+mod generate;
+mod init;
+mod look;
+mod operate;
+mod releases;
+mod uninstall;
+
+use crate::args::Command;
+use crate::exit::Exit;
+use crate::render::error::CliError;
+use crate::shell::Shell;
+
+/// Runs a command.
+pub(crate) fn run(shell: &mut Shell, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(args) => init::init(shell, args.url.as_deref()),
+        Command::Deploy(args) => deploy::deploy(shell, &args),
+        Command::Rollback(args) => deploy::rollback(shell, &args),
+        Command::Plan(args) => look::plan(shell, &args),
+        Command::Status => look::status(shell),
+        Command::Resolve { revision } => look::resolve(shell, &revision),
+        Command::List => releases::list(shell),
+        Command::History { number } => releases::history(shell, number),
+        Command::Show { id } => releases::show(shell, id),
+        Command::Confirm => operate::confirm(shell),
+        Command::Hold { reason } => operate::hold(shell, &reason),
+        Command::Unhold => operate::unhold(shell),
+        Command::Recover => operate::recover(shell),
+        Command::Prune => operate::prune(shell),
+        Command::Config { what } => config::config(shell, what),
+        Command::Uninstall { to_mfd, yes } => uninstall::uninstall(shell, to_mfd, yes),
+        Command::Completions { shell: kind } => generate::completions(shell, kind),
+        Command::Man { dir } => generate::man(shell, dir.as_deref()),
+    }
+}

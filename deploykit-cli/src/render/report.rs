@@ -1,0 +1,262 @@
+//! What came of a deployment or a rollback, in a few lines.
+
+use deploykit::{Outcome, ReleaseId, Report, Request};
+
+use super::error::Explained;
+use super::paint::Paint;
+use super::time;
+
+/// What is told of a report: a result, or an error.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// For standard output.
+    Result(String),
+    /// For standard error.
+    Error(String),
+    /// Nothing was to be done: for standard output, unless it is to be quiet.
+    Nothing(String),
+}
+
+/// Tells of a report. Texts end without a line end.
+pub(crate) fn tell(report: &Report, paint: Paint, error_paint: Paint) -> Told {
+    match &report.outcome {
+        None => Told::Nothing(nothing(report)),
+        Some(Outcome::Deployed { verified }) => Told::Result(success(report, *verified, paint)),
+        Some(outcome) => Told::Error(failure(report, outcome).render(error_paint)),
+    }
+}
+
+fn nothing(report: &Report) -> String {
+    let why = report.nothing.as_deref().unwrap_or("what is asked for is active");
+    format!("Nothing to do: {why}.")
+}
+
+fn success(report: &Report, verified: bool, paint: Paint) -> String {
+    let took = time::millis(report.millis);
+    let active = report.active.as_ref().or(report.to.as_ref());
+    let release = active.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let release = paint.strong(&release);
+    let what = what(report);
+    let changed = report.from != report.to;
+    let mut text = match (&report.request, changed) {
+        (_, false) => {
+            format!(
+                "Release {release} stays active, its service under the present configuration ({took})."
+            )
+        }
+        (Request::Rollback { .. }, true) => {
+            format!("Went back to {what} in {took}: release {release} is active.")
+        }
+        _ => format!("Deployed {what} in {took}: release {release} is active."),
+    };
+    if let (Some(from), true) = (&report.from, changed) {
+        text.push_str(&match &report.request {
+            Request::Rollback { .. } => format!(
+                "\nIt replaces {from}, which is marked bad now: only `deploykit deploy REV --retry` deploys that again."
+            ),
+            _ => format!("\nIt replaces {from}; `deploykit rollback` goes back."),
+        });
+    }
+    if !verified {
+        text.push_str(&format!(
+            "\n{} nothing has looked whether it works: no health check is configured.",
+            paint.warn("Unverified:")
+        ));
+    }
+    text
+}
+
+/// `92965fdb8a7c (main)`.
+fn what(report: &Report) -> String {
+    let commit = report.source.as_ref().map_or("it", |source| source.short());
+    let name = match &report.request {
+        Request::Deploy { revision, .. } => revision.name(),
+        _ => None,
+    };
+    match name.filter(|name| !commit.starts_with(name)) {
+        Some(name) => format!("{commit} ({name})"),
+        None => commit.to_owned(),
+    }
+}
+
+fn failure(report: &Report, outcome: &Outcome) -> Explained {
+    let mut explained = Explained::default();
+    match &report.failure {
+        Some(failure) => {
+            explained.message = format!("{} failed: {}", failure.step, failure.error);
+            explained.causes.clone_from(&failure.causes);
+            explained.tail.clone_from(&failure.tail);
+            explained.hint.clone_from(&failure.hint);
+        }
+        None => {
+            explained.message =
+                outcome.reason().map_or_else(|| outcome.to_string(), ToString::to_string);
+        }
+    }
+    explained.log = match (&report.log, report.deployment) {
+        (Some(path), Some(id)) => Some((path.clone(), format!("deploykit show {id}"))),
+        _ => None,
+    };
+    explained.now = Some(match outcome {
+        Outcome::Interrupted { signal } => {
+            explained.message = format!("{} was interrupted by signal {signal}", report.request);
+            explained.causes.clear();
+            format!("Nothing was activated, and all is cleaned up; {}.", still(report))
+        }
+        Outcome::RolledBack { .. } => rolled_back(report),
+        Outcome::Broken { reason } => {
+            let hint =
+                "look at `deploykit status`; `deploykit recover` tries again to put it right";
+            explained.hint.get_or_insert_with(|| hint.to_owned());
+            format!("This is not in a good state: {reason}. {}", active_now(report.active.as_ref()))
+        }
+        _ if report.active.is_none() => "Nothing is active.".to_owned(),
+        _ => format!("Nothing has changed: {}.", still(report)),
+    });
+    explained
+}
+
+fn rolled_back(report: &Report) -> String {
+    let what = report.to.as_ref().map_or_else(|| "It".to_owned(), |to| format!("Release {to}"));
+    match &report.active {
+        Some(active) => {
+            format!(
+                "{what} was activated and rolled back: the previous release {active} serves again."
+            )
+        }
+        None => format!("{what} was activated and withdrawn: nothing is active."),
+    }
+}
+
+fn still(report: &Report) -> String {
+    match &report.active {
+        Some(active) => format!("release {active} is still active"),
+        None => "nothing is active".to_owned(),
+    }
+}
+
+fn active_now(active: Option<&ReleaseId>) -> String {
+    active.map_or_else(|| "Nothing is active.".into(), |id| format!("Release {id} is active."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const OLD: &str = "20261120-080000-aaaaaaaaaaaa";
+    const NEW: &str = "20261121-091530-92965fdb8a7c";
+
+    fn report(change: &serde_json::Value) -> Report {
+        let mut report = json!({
+            "deployment": 7,
+            "request": { "verb": "deploy", "revision": "main" },
+            "outcome": { "outcome": "deployed", "verified": true },
+            "from": OLD,
+            "to": NEW,
+            "source": format!("git:92965fdb8a7c{}", "0".repeat(28)),
+            "active": NEW,
+            "millis": 12_345,
+            "log": "/srv/app/.deploykit/logs/7.log",
+        });
+        for (key, value) in change.as_object().unwrap() {
+            report[key] = value.clone();
+        }
+        serde_json::from_value(report).unwrap()
+    }
+
+    fn told(change: &serde_json::Value) -> Told {
+        tell(&report(change), Paint::new(false), Paint::new(false))
+    }
+
+    #[test]
+    fn success_tells_what_is_active_and_how_to_go_back() {
+        let expected = "\
+Deployed 92965fdb8a7c (main) in 12.3 s: release 20261121-091530-92965fdb8a7c is active.
+It replaces 20261120-080000-aaaaaaaaaaaa; `deploykit rollback` goes back.";
+        assert_eq!(told(&json!({})), Told::Result(expected.into()));
+    }
+
+    #[test]
+    fn a_first_unverified_deployment_says_so() {
+        let change = json!({
+            "from": null,
+            "request": { "verb": "deploy", "revision": null },
+            "outcome": { "outcome": "deployed", "verified": false },
+        });
+        let expected = "\
+Deployed 92965fdb8a7c in 12.3 s: release 20261121-091530-92965fdb8a7c is active.
+Unverified: nothing has looked whether it works: no health check is configured.";
+        assert_eq!(told(&change), Told::Result(expected.into()));
+    }
+
+    #[test]
+    fn a_rollback_tells_what_became_of_what_it_left() {
+        let change =
+            json!({ "request": { "verb": "rollback" }, "from": NEW, "to": OLD, "active": OLD });
+        let Told::Result(text) = told(&change) else { panic!("no result") };
+        assert!(
+            text.starts_with("Went back to 92965fdb8a7c in 12.3 s: release 20261120-"),
+            "{text}"
+        );
+        assert!(text.contains("which is marked bad now"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_build_ends_with_its_output_and_where_the_rest_is() {
+        let change = json!({
+            "outcome": { "outcome": "failed", "reason": "npm: no such file" },
+            "active": OLD,
+            "failure": {
+                "step": "build",
+                "error": "step \"npm ci\" exited with code 1",
+                "causes": [],
+                "tail": ["npm ERR! one", "npm ERR! two"],
+                "hint": "is npm installed?",
+            },
+        });
+        let expected = "\
+error: build failed: step \"npm ci\" exited with code 1
+the last lines of its output:
+  | npm ERR! one
+  | npm ERR! two
+the whole output: `deploykit show 7`, /srv/app/.deploykit/logs/7.log
+Nothing has changed: release 20261120-080000-aaaaaaaaaaaa is still active.
+hint: is npm installed?";
+        assert_eq!(told(&change), Told::Error(expected.into()));
+    }
+
+    #[test]
+    fn a_release_that_was_rolled_back_tells_which_one_serves() {
+        let change = json!({
+            "outcome": { "outcome": "rolled-back", "reason": "not well within 60 s" },
+            "active": OLD,
+        });
+        let expected = "\
+error: not well within 60 s
+the whole output: `deploykit show 7`, /srv/app/.deploykit/logs/7.log
+Release 20261121-091530-92965fdb8a7c was activated and rolled back: the previous release 20261120-080000-aaaaaaaaaaaa serves again.";
+        assert_eq!(told(&change), Told::Error(expected.into()));
+    }
+
+    #[test]
+    fn an_interruption_and_a_broken_state_cannot_be_confused() {
+        let interrupted =
+            json!({ "outcome": { "outcome": "interrupted", "signal": 2 }, "active": OLD });
+        let Told::Error(text) = told(&interrupted) else { panic!("no error") };
+        assert!(text.starts_with("error: deploy main was interrupted by signal 2\n"), "{text}");
+        assert!(text.contains("Nothing was activated, and all is cleaned up"), "{text}");
+        let broken =
+            json!({ "outcome": { "outcome": "broken", "reason": "both are ill" }, "active": NEW });
+        let Told::Error(text) = told(&broken) else { panic!("no error") };
+        assert!(text.contains("not in a good state: both are ill"), "{text}");
+        assert!(text.contains("hint: look at `deploykit status`"), "{text}");
+    }
+
+    #[test]
+    fn nothing_to_do_is_told_apart() {
+        let change = json!({ "outcome": null, "nothing": "92965fdb8a7c is active already" });
+        let expected = "Nothing to do: 92965fdb8a7c is active already.";
+        assert_eq!(told(&change), Told::Nothing(expected.into()));
+    }
+}

@@ -1,0 +1,257 @@
+//! What goes on in an application, on one screen.
+
+use deploykit::state::Holder;
+use deploykit::traits::ServiceState;
+use deploykit::{ReleaseView, Status};
+
+use super::paint::Paint;
+use super::releases::short_name;
+use super::table::labelled;
+use super::text::clean;
+use super::time::Times;
+
+/// The screen, as text that ends with a line end.
+pub(crate) fn screen(status: &Status, times: Times, paint: Paint) -> String {
+    let mut rows =
+        vec![("application", status.root.to_string()), ("active", active(status, times, paint))];
+    rows.extend(service(status, times, paint).map(|text| ("service", text)));
+    rows.extend(checks(status, paint).map(|text| ("checks", text)));
+    rows.extend(probation(status, times, paint).map(|text| ("probation", text)));
+    rows.extend(busy(status, times).map(|text| ("busy", text)));
+    rows.extend(hold(status, times, paint).map(|text| ("hold", text)));
+    rows.push(("rollback", rollback(status, times)));
+    let mut text = labelled(&rows, paint);
+    for hint in hints(status) {
+        text.push_str(&format!("{} {hint}\n", paint.hint_word("hint:")));
+    }
+    text
+}
+
+/// `20261121-… (92965fdb8a7c, main)`.
+fn title(release: &ReleaseView, paint: Paint) -> String {
+    let record = &release.record;
+    let name = short_name(&record.name);
+    let behind = if name.is_empty() { String::new() } else { format!(", {name}") };
+    format!("{} ({}{behind})", paint.strong(record.id.as_str()), record.source.short())
+}
+
+fn active(status: &Status, times: Times, paint: Paint) -> String {
+    let Some(release) = &status.active else {
+        return match &status.link {
+            Some(link) => format!("{link}, which is no release of deploykit"),
+            None => "nothing".to_owned(),
+        };
+    };
+    let state = &release.record.state;
+    let word = state.to_string();
+    let word = match () {
+        () if state.verdict.is_bad() => paint.bad(&word),
+        () if state.verdict.is_confirmed() => paint.good(&word),
+        () => paint.warn(&word),
+    };
+    let since =
+        release.activated.map_or_else(String::new, |at| format!(", activated {}", times.past(at)));
+    let mut text = format!("{}\n{word}{since}", title(release, paint));
+    if !status.intact {
+        text.push_str(&format!("\n{}", paint.bad("its directory is gone")));
+    }
+    text
+}
+
+fn service(status: &Status, times: Times, paint: Paint) -> Option<String> {
+    let service = status.service.as_ref()?;
+    let word = |state: ServiceState| match state {
+        ServiceState::Running => paint.good("running"),
+        ServiceState::Starting => paint.warn("starting"),
+        ServiceState::Stopped => paint.warn("stopped"),
+        ServiceState::Failed => paint.bad("failed"),
+        _ => paint.dim("unknown"),
+    };
+    let mut text = word(service.state);
+    if !service.detail.is_empty() {
+        text.push_str(&format!("  {}", paint.dim(&clean(&service.detail))));
+    }
+    for instance in &service.instances {
+        let pid = instance.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+        let since = instance.since.map_or_else(String::new, |at| format!(", {}", times.past(at)));
+        text.push_str(&format!(
+            "\n{}: {}{pid}{since}",
+            clean(&instance.name),
+            word(instance.state)
+        ));
+    }
+    Some(text)
+}
+
+fn checks(status: &Status, paint: Paint) -> Option<String> {
+    if status.checks.is_empty() {
+        let unseen = status.active.is_some() && status.service.is_none();
+        return unseen.then(|| paint.warn("none configured: nothing tells whether it works"));
+    }
+    let line = |check: &deploykit::CheckView| {
+        let word = if check.look.is_well() { paint.good("well") } else { paint.bad("not well") };
+        let detail = clean(check.look.detail());
+        let detail = if detail.is_empty() { detail } else { format!("  {}", paint.dim(&detail)) };
+        format!("{}: {word}{detail}", clean(&check.check))
+    };
+    Some(status.checks.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn holder(holder: &Holder, times: Times) -> String {
+    let Holder { process, by, since, doing, .. } = holder;
+    format!(
+        "{} (process {} of {}, began {})",
+        clean(doing),
+        process.pid,
+        clean(&by.user),
+        times.past(*since)
+    )
+}
+
+fn busy(status: &Status, times: Times) -> Option<String> {
+    status.busy.as_ref().map(|busy| holder(busy, times))
+}
+
+fn probation(status: &Status, times: Times, paint: Paint) -> Option<String> {
+    let probation = status.probation.as_ref()?;
+    let decided = times.future(probation.deadline);
+    let back = match &probation.predecessor {
+        Some(release) => format!("if it is ill, {release} serves again"),
+        None => "if it is ill, nothing is active".to_owned(),
+    };
+    let watched = match &status.watching {
+        Some(watching) => format!("watched: {}", holder(watching, times)),
+        None => paint.warn("nobody is watching it"),
+    };
+    Some(format!("decided {decided} (deployment {})\n{back}\n{watched}", probation.deployment))
+}
+
+fn hold(status: &Status, times: Times, paint: Paint) -> Option<String> {
+    let hold = status.hold.as_ref()?;
+    let why = hold.reason.as_ref().map_or_else(String::new, |why| format!(": {}", clean(why)));
+    let held = paint.warn(&format!("held by {}", clean(&hold.by.user)));
+    Some(format!("{held}, {}{why}", times.past(hold.since)))
+}
+
+fn rollback(status: &Status, times: Times) -> String {
+    let Some(release) = &status.rollback else { return "there is nothing to go back to".into() };
+    let last = release
+        .activated
+        .map_or_else(String::new, |at| format!(", last activated {}", times.past(at)));
+    format!("would go to {}{last}", title(release, Paint::new(false)))
+}
+
+fn hints(status: &Status) -> Vec<String> {
+    let mut hints = Vec::new();
+    if let Some(deployment) = status.unfinished {
+        hints.push(format!(
+            "deployment {deployment} was broken off: `deploykit recover` puts that right, as does the next deployment"
+        ));
+    }
+    if !status.intact {
+        hints
+            .push("`deploykit deploy` or `deploykit rollback` makes a release active again".into());
+    }
+    if status.probation.is_some() && status.watching.is_some() {
+        hints.push("`deploykit confirm` or `deploykit rollback` decides at once".into());
+    }
+    if status.hold.is_some() {
+        hints.push(
+            "`deploykit unhold` ends the hold; a revision that is named is deployed all the same"
+                .into(),
+        );
+    }
+    if status.link.is_none() && status.unfinished.is_none() && status.busy.is_none() {
+        hints.push("`deploykit deploy` makes the first release".into());
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deploykit::Timestamp;
+    use serde_json::json;
+
+    fn shown(value: &serde_json::Value) -> String {
+        let mut status = json!({
+            "root": "/srv/app", "link": null, "active": null, "intact": true, "service": null,
+            "checks": [], "probation": null, "busy": null, "watching": null, "unfinished": null,
+            "hold": null, "rollback": null, "activations": [],
+        });
+        status.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+        let status: Status = serde_json::from_value(status).unwrap();
+        let now = Timestamp::try_from("2026-11-21T10:03:00.000Z".to_owned()).unwrap();
+        screen(&status, Times { now, absolute: false }, Paint::new(false))
+    }
+
+    fn release(id: &str, verdict: &str) -> serde_json::Value {
+        json!({
+            "id": id, "source": format!("git:{}", "ab".repeat(20)), "name": "refs/heads/main",
+            "path": format!("releases/{id}"), "created": "2026-11-21T10:00:00.000Z",
+            "state": { "build": "sealed", "verdict": verdict, "verified": true },
+            "active": true, "activated": "2026-11-21T10:01:00.000Z", "rollback": false,
+        })
+    }
+
+    #[test]
+    fn an_empty_application_tells_how_to_begin() {
+        let expected = "\
+application  /srv/app
+active       nothing
+rollback     there is nothing to go back to
+hint: `deploykit deploy` makes the first release
+";
+        assert_eq!(shown(&json!({})), expected);
+    }
+
+    #[test]
+    fn a_probation_tells_everything_that_one_wants_to_know() {
+        let holder = json!({
+            "pid": 12, "start_time": 1, "boot_id": "x", "by": { "user": "ann", "via": "deploykit" },
+            "since": "2026-11-21T10:01:00.000Z", "doing": "watching #7",
+        });
+        let status = json!({
+            "link": "releases/new",
+            "active": release("new", "probation"),
+            "service": { "state": "running", "detail": "main process 99", "instances": [] },
+            "checks": [
+                { "check": "http /up", "look": "well", "detail": "200 in 3 ms" },
+                { "check": "tcp", "look": "not-yet", "detail": "refused" },
+            ],
+            "probation": {
+                "deployment": 7, "release": "new", "predecessor": "old",
+                "before": { "verdict": "none" }, "started": "2026-11-21T10:01:00.000Z",
+                "deadline": "2026-11-21T10:03:12.000Z", "generation": 1,
+            },
+            "watching": holder,
+            "rollback": release("old", "confirmed"),
+        });
+        let expected = "\
+application  /srv/app
+active       new (abababababab, main)
+             probation, activated 2 min ago
+service      running  main process 99
+checks       http /up: well  200 in 3 ms
+             tcp: not well  refused
+probation    decided in 12 s (deployment 7)
+             if it is ill, old serves again
+             watched: watching #7 (process 12 of ann, began 2 min ago)
+rollback     would go to old (abababababab, main), last activated 2 min ago
+hint: `deploykit confirm` or `deploykit rollback` decides at once
+";
+        assert_eq!(shown(&status), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_has_a_hint() {
+        let status = json!({
+            "link": "releases/new", "active": release("new", "confirmed"), "intact": false, "unfinished": 7,
+            "hold": { "by": { "user": "ann", "via": "x" }, "since": "2026-11-21T10:00:00.000Z", "reason": "freeze" },
+        });
+        let text = shown(&status);
+        assert!(text.contains("its directory is gone"), "{text}");
+        assert!(text.contains("hold         held by ann, 3 min ago: freeze"), "{text}");
+        assert_eq!(text.matches("hint: ").count(), 3, "{text}");
+    }
+}

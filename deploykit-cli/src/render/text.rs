@@ -1,0 +1,91 @@
+//! Texts that come from elsewhere, made fit for a terminal; and numbers in words.
+
+/// A line without escape sequences and control characters: what a build writes must not move the
+/// cursor or change the title of the window. Of a line that overwrote itself with carriage returns
+/// the last state is kept; tabs become spaces.
+pub(crate) fn clean(line: &str) -> String {
+    let plain = anstream::adapter::strip_str(line).to_string();
+    let last = plain.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default();
+    let mut clean = String::with_capacity(last.len());
+    for character in last.chars() {
+        match character {
+            '\t' => clean.push_str("    "),
+            '\n' => clean.push(' '),
+            control if control.is_control() => {}
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// The name of a command, cut where it gets long: it stands before every line of its output.
+pub(crate) fn short_command(name: &str) -> String {
+    const LONGEST: usize = 32;
+    let name = clean(name);
+    if name.chars().count() <= LONGEST {
+        return name;
+    }
+    let mut short: String = name.chars().take(LONGEST - 1).collect();
+    short.push('…');
+    short
+}
+
+/// A text of several lines, each [`clean`].
+pub(crate) fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}
+
+/// Bytes in a unit that reads well: `512 B`, `1.5 MiB`.
+pub(crate) fn bytes(number: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    // Three digits are shown: a loss of precision behind them is none.
+    let mut value = number as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if value < 10.0 {
+        format!("{value:.1} {}", units[unit])
+    } else {
+        format!("{value:.0} {}", units[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_and_control_characters_are_dropped() {
+        assert_eq!(clean("\u{1b}[31mred\u{1b}[0m\u{7}"), "red");
+        assert_eq!(clean("\u{1b}]0;title\u{7}text"), "text");
+        assert_eq!(clean("10%\r50%\r100%"), "100%");
+        assert_eq!(clean("done\r"), "done");
+        assert_eq!(clean("a\tb"), "a    b");
+    }
+
+    #[test]
+    fn long_commands_are_cut() {
+        assert_eq!(short_command("npm ci"), "npm ci");
+        assert_eq!(short_command(&"x".repeat(32)), "x".repeat(32));
+        assert_eq!(short_command(&"ä".repeat(33)), format!("{}…", "ä".repeat(31)));
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(1, "release"), "1 release");
+        assert_eq!(count(0, "file"), "0 files");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(100 << 20), "100 MiB");
+    }
+}

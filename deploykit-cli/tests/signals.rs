@@ -1,0 +1,56 @@
+//! Signals: an orderly end, never by force.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use common::{App, release};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A service whose start takes so long that a test is never too late.
+const SLOW: &str = r#"
+[repo]
+url = "/nowhere"
+[service]
+restart = ["sh", "-c", "if [ -e slow ]; then sleep 60; fi"]
+"#;
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+}
+
+/// A rollback whose service is starting, and what it tells from then on.
+fn starting(app: &App) -> (Child, std::io::Lines<BufReader<std::process::ChildStderr>>) {
+    std::fs::write(app.path().join(release(1_700_000_200, "a")).join("slow"), "").unwrap();
+    let mut child = app.command(&["rollback"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("service: started")));
+    (child, lines)
+}
+
+#[test]
+fn an_interruption_after_the_activation_goes_back_and_exits_with_three() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let app = App::taken_over(SLOW);
+        let (mut child, lines) = starting(&app);
+        send(&child, signal);
+        let told: Vec<_> = lines.map(|line| line.unwrap()).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{told:#?}");
+        assert!(told.iter().any(|line| line.contains("ending in order")), "{told:#?}");
+        assert!(told.iter().any(|line| line.contains("serves again")), "{told:#?}");
+        let active = std::fs::read_link(app.path().join("active")).unwrap();
+        assert_eq!(active.to_str(), Some(release(1_700_000_000, "a").as_str()));
+    }
+}
+
+#[test]
+fn a_lost_terminal_does_not_stop_what_is_activated() {
+    let app = App::taken_over(&SLOW.replace("sleep 60", "while [ -e slow ]; do sleep 0.02; done"));
+    let (mut child, lines) = starting(&app);
+    send(&child, Signal::SIGHUP);
+    std::fs::remove_file(app.path().join(release(1_700_000_200, "a")).join("slow")).unwrap();
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

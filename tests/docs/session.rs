@@ -1,0 +1,134 @@
+//! Running what a markdown file shows.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use deploykit_testkit::git_repo::{GitRepo, git};
+
+use crate::markdown::{Block, commands, fits, root};
+
+/// The configuration of the application in which the chapters of the book are run.
+const CONFIGURATION: &str = "[repo]
+url = \"../repo\"
+
+[build]
+step = [{ name = \"compile\", command = [\"sh\", \"build.sh\"] }]
+
+[[health.check]]
+type = \"exec\"
+name = \"runs\"
+command = [\"./app\"]
+
+[health]
+interval = \"50ms\"
+deadline = \"300ms\"
+
+[probation]
+duration = \"0s\"
+";
+
+/// A directory in which a file's commands are run.
+#[derive(Debug)]
+pub(crate) struct Session {
+    _directory: tempfile::TempDir,
+    _repository: Option<GitRepo>,
+    path: PathBuf,
+}
+
+impl Session {
+    /// An application whose repository has the branch `main` and the tags `v1.0`, `v1.1` and
+    /// `broken`, the last of which builds but does not run.
+    pub(crate) fn of_an_application() -> Self {
+        let repository = GitRepo::new();
+        repository.write(".gitignore", "app\n");
+        repository.write("build.sh", "echo compiling\ncp main.sh app && chmod +x app\n");
+        for (tag, text) in [("v1.0", "echo 1.0"), ("broken", "exit 1"), ("v1.1", "echo 1.1")] {
+            repository.commit_file("main.sh", format!("#!/bin/sh\n{text}\n"));
+            repository.git(&["tag", "-a", "-m", tag, tag]);
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let base = directory.path().canonicalize().expect("its path");
+        std::os::unix::fs::symlink(repository.path(), base.join("repo")).expect("a link");
+        let path = base.join("app");
+        std::fs::create_dir(&path).expect("the application's directory");
+        std::fs::write(path.join("deploykit.toml"), CONFIGURATION).expect("a configuration");
+        Self { _directory: directory, _repository: Some(repository), path }
+    }
+
+    /// A fresh clone of this repository, with another port in the demonstration: that one may be
+    /// running. Nothing where this is no clone itself.
+    pub(crate) fn of_a_clone() -> Option<Self> {
+        if !root().join(".git").exists() {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().canonicalize().expect("its path").join("deploykit");
+        let run = |command: &mut Command| {
+            let output = command.output().expect("git runs");
+            assert!(output.status.success(), "{output:?}");
+        };
+        run(git(directory.path()).args(["clone", "--quiet"]).arg(root()).arg(&path));
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let port = port.expect("a free port").port().to_string();
+        for file in ["examples/web/main.rs", "examples/demo/deploykit.toml"] {
+            let file = path.join(file);
+            let text = std::fs::read_to_string(&file).expect("the demonstration");
+            assert!(text.contains("47831"), "{} has another port", file.display());
+            std::fs::write(&file, text.replace("47831", &port)).expect("another port");
+        }
+        run(git(&path).args(["commit", "--quiet", "--all", "--message", "another port"]));
+        Some(Self { _directory: directory, _repository: None, path })
+    }
+
+    /// Runs the commands of a block. Returns what is not as shown.
+    pub(crate) fn run(&self, block: &Block) -> Result<(), String> {
+        if block.kind == "before" {
+            return self.expect(&block.text, 0, None);
+        }
+        let shown = commands(block);
+        for (index, shown) in shown.iter().enumerate() {
+            let last = index + 1 == commands(block).len();
+            let exit = if last { block.exit() } else { 0 };
+            self.expect(&shown.command, exit, shown.output.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn expect(&self, script: &str, exit: i32, output: Option<&str>) -> Result<(), String> {
+        let binary = Path::new(env!("CARGO_BIN_EXE_deploykit"));
+        // The binary that cargo would build is there already.
+        let script = script.replace("cargo run --release -- ", "deploykit ");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec 2>&1\n{script}")]);
+        command.current_dir(&self.path).stdin(Stdio::null());
+        command.env("PATH", format!("{}:{path}", binary.parent().expect("a directory").display()));
+        command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("GIT_TOKEN", "s3cret-token");
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+            command.env_remove(name);
+        }
+        let done = command.output().expect("sh runs");
+        let found = String::from_utf8_lossy(&done.stdout).into_owned();
+        if done.status.code() != Some(exit) {
+            return Err(format!("$ {script}\n{found}({}, not {exit})", done.status));
+        }
+        match output {
+            Some(shown) if !fits(shown, &found) => {
+                Err(format!("$ {script}\n--- shown\n{shown}--- found\n{found}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Ends the service of the demonstration, if it runs and is ours.
+    fn drop(&mut self) {
+        let file = self.path.join("examples/demo/web.pid");
+        let Ok(pid) = std::fs::read_to_string(file) else { return };
+        let command = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        if command.ends_with(b"web\0serve\0") {
+            let _ = Command::new("sh").args(["-c", &format!("kill -9 {}", pid.trim())]).status();
+        }
+    }
+}
