@@ -20,6 +20,7 @@
 
 mod format;
 mod read;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod write;

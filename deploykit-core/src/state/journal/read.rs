@@ -3,9 +3,10 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::format::{self, Header, JOURNAL, SNAPSHOT, VERSION};
+use super::snapshot::Snapshot;
 use crate::state::files::{At as _, FileError};
 use crate::state::{Entry, Layout, State};
 
@@ -77,14 +78,6 @@ impl JournalError {
             Self::File(_) | Self::Encode(_) => None,
         }
     }
-}
-
-/// The content of a snapshot.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Snapshot {
-    pub(super) format: String,
-    pub(super) version: u32,
-    pub(super) state: State,
 }
 
 /// Of a file that carries a version, whatever else is in it.
@@ -186,7 +179,7 @@ fn read_snapshot(path: &Utf8Path, loaded: &mut Loaded) -> Result<(), JournalErro
     let damaged = || JournalError::Damaged { path: path.to_owned(), line: 1 };
     let json = format::split(&bytes).whole.into_iter().next().ok_or_else(damaged)?;
     look_at_version(path, json, SNAPSHOT, loaded)?;
-    loaded.state = parse::<Snapshot>(path, 1, json)?.state;
+    loaded.state = parse::<Snapshot>(path, 1, json)?.into_state();
     Ok(())
 }
 

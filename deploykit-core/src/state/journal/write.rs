@@ -5,8 +5,9 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 
 use camino::Utf8PathBuf;
 
-use super::format::{self, Header, SNAPSHOT, VERSION};
-use super::read::{JournalError, Loaded, Snapshot, load};
+use super::format::{self, Header};
+use super::read::{JournalError, Loaded, load};
+use super::snapshot::Snapshot;
 use crate::state::files::{At as _, replace_file};
 use crate::state::{Entry, Layout, Lock, Record, State};
 use crate::time::Timestamp;
@@ -94,7 +95,6 @@ impl Journal {
 }
 
 fn write_snapshot(layout: &Layout, state: &State) -> Result<(), JournalError> {
-    let snapshot = Snapshot { format: SNAPSHOT.to_owned(), version: VERSION, state: state.clone() };
-    let line = format::encode(&snapshot).map_err(JournalError::Encode)?;
+    let line = format::encode(&Snapshot::of(state.clone())).map_err(JournalError::Encode)?;
     Ok(replace_file(&layout.snapshot(), &line)?)
 }
