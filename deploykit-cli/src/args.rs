@@ -116,19 +116,20 @@ pub(crate) enum Command {
 
     /// Tell what a deployment would do, and do nothing
     ///
-    /// Exits with 10 when there is something to do and with 0 when there is not.
+    /// Exits with 10 when there is something to do, with 0 when there is not, and with 1 when a
+    /// deployment would be refused, for instance because the commit is marked bad.
     Plan(PlanArgs),
 
     /// Tell what is active, how well it is, and what could be gone back to
     ///
-    /// Looks once at the service and through the health checks. Exits with 5 when the active link
-    /// leads to nothing.
+    /// Looks once at the service and through the health checks, and only tells what they find. Exits
+    /// with 5 when the active link leads to nothing.
     Status,
 
     /// List the releases, the newest first
     ///
-    /// On a terminal a table; otherwise one line a commit: its hash, and "(active)" behind the one
-    /// that is active.
+    /// On a terminal, or with --verbose, a table; otherwise one line a commit: its hash, and
+    /// "(active)" behind the one that is active.
     #[command(visible_alias = "ls")]
     List,
 

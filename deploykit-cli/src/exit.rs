@@ -15,7 +15,7 @@ impl Exit {
     pub const USAGE: Self = Self(2);
     /// Activated, then rolled back: the previous release serves.
     pub const ROLLED_BACK: Self = Self(3);
-    /// Another deployment holds the lock.
+    /// Another deployment holds the lock, or is on probation.
     pub const BUSY: Self = Self(4);
     /// Not in a good state: a person must look.
     pub const BROKEN: Self = Self(5);
@@ -76,7 +76,7 @@ Exit codes:
   1      failed, and what was active still is (or, the first time, nothing is)
   2      wrong usage or configuration
   3      activated, then rolled back: the previous release serves
-  4      another deployment holds the lock
+  4      another deployment holds the lock, or is on probation
   5      not in a good state: a person must look
   10     plan: there is something to do
   128+n  ended by signal n before anything was activated, and cleaned up";

@@ -84,7 +84,7 @@ fn a_full_configuration_is_read() {
     let check = &config.health.checks[0];
     assert!(check.status.as_ref().unwrap().contains(302));
     assert_eq!(check.json["/n"], 3);
-    assert_eq!(check.label(), "http http://localhost:8080/health");
+    assert_eq!(check.label(), "http://localhost:8080/health");
     assert_eq!(config.releases.keep, 3, "the default");
 }
 

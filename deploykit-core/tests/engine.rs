@@ -188,7 +188,7 @@ fn a_rollback_restarts_verifies_and_marks_what_it_left() {
     let error = rollback(&app, &RollbackRequest::previous()).unwrap_err();
     assert!(matches!(error, Error::NothingToRollBackTo), "{error}");
     let error = rollback(&app, &RollbackRequest::to(&digest(3)[..8])).unwrap_err();
-    assert!(matches!(error, Error::Bad { .. }), "{error}");
+    assert!(matches!(error, Error::BadRelease { .. }), "{error}");
     let report = rollback(&app, &RollbackRequest::to(&digest(3)[..8]).retry(true)).unwrap();
     assert!(report.is_success() && active(&app) == Some(digest(3)));
 }

@@ -61,15 +61,11 @@ pub(crate) struct Shown {
     pub(crate) output: Option<String>,
 }
 
-/// The commands of a block: the lines behind `$ ` in a `console`, every line of a `sh`.
+/// The commands of a `console`: the lines behind `$ `.
 pub(crate) fn commands(block: &Block) -> Vec<Shown> {
     let mut commands: Vec<Shown> = Vec::new();
     for line in block.text.lines() {
-        if block.kind != "console" {
-            if !line.is_empty() && !line.starts_with('#') {
-                commands.push(Shown { command: line.to_owned(), output: None });
-            }
-        } else if let Some(command) = line.strip_prefix("$ ") {
+        if let Some(command) = line.strip_prefix("$ ") {
             commands.push(Shown { command: command.to_owned(), output: None });
         } else {
             let last = commands.last_mut().expect("output behind a command");

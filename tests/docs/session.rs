@@ -82,8 +82,8 @@ impl Session {
 
     /// Runs the commands of a block. Returns what is not as shown.
     pub(crate) fn run(&self, block: &Block) -> Result<(), String> {
-        if block.kind == "before" {
-            return self.expect(&block.text, 0, None);
+        if block.kind != "console" {
+            return self.expect(&format!("set -e\n{}", block.text), 0, None);
         }
         let shown = commands(block);
         for (index, shown) in shown.iter().enumerate() {

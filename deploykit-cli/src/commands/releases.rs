@@ -14,7 +14,8 @@ use crate::shell::Shell;
 /// `deploykit list`
 pub(super) fn list(shell: &Shell) -> Result<Exit, CliError> {
     let releases = shell.application()?.releases()?;
-    shell.answer(&releases, || match (releases.is_empty(), shell.io.stdout.is_terminal()) {
+    let table = shell.global.verbose || shell.io.stdout.is_terminal();
+    shell.answer(&releases, || match (releases.is_empty(), table) {
         (true, _) => String::new(),
         (false, true) => render::releases(&releases, shell.times(), shell.paint()),
         (false, false) => render::lines(&releases),

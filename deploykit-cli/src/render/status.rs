@@ -1,13 +1,13 @@
 //! What goes on in an application, on one screen.
 
-use deploykit::state::Holder;
+use deploykit::state::{DeploymentRecord, Holder};
 use deploykit::traits::ServiceState;
 use deploykit::{ReleaseView, Status};
 
 use super::paint::Paint;
-use super::releases::short_name;
+use super::releases::{outcome, short_name};
 use super::table::labelled;
-use super::text::clean;
+use super::text::{clean, clean_lines};
 use super::time::Times;
 
 /// The screen, as text that ends with a line end.
@@ -20,6 +20,7 @@ pub(crate) fn screen(status: &Status, times: Times, paint: Paint) -> String {
     rows.extend(busy(status, times).map(|text| ("busy", text)));
     rows.extend(hold(status, times, paint).map(|text| ("hold", text)));
     rows.push(("rollback", rollback(status, times)));
+    rows.extend(last(status, times, paint).map(|text| ("last", text)));
     let mut text = labelled(&rows, paint);
     for hint in hints(status) {
         text.push_str(&format!("{} {hint}\n", paint.hint_word("hint:")));
@@ -141,8 +142,27 @@ fn rollback(status: &Status, times: Times) -> String {
     format!("would go to {}{last}", title(release, Paint::new(false)))
 }
 
+/// The last deployment: `#7 deploy main by ann, 3 min ago: failed` and why.
+fn last(status: &Status, times: Times, paint: Paint) -> Option<String> {
+    let last = status.last.as_ref()?;
+    let (what, who) = (clean(&last.request.to_string()), clean(&last.by.user));
+    let word = match status.unfinished {
+        None if last.outcome.is_none() => "goes on".to_owned(),
+        _ => outcome(last.outcome.as_ref()).paint(paint),
+    };
+    let mut text = format!("#{} {what} by {who}, {}: {word}", last.id, times.past(last.started));
+    if let Some(reason) = last.outcome.as_ref().and_then(|outcome| outcome.reason()) {
+        text.push_str(&format!("\n{}", clean_lines(reason)));
+    }
+    Some(text)
+}
+
 fn hints(status: &Status) -> Vec<String> {
     let mut hints = Vec::new();
+    let failed = |last: &DeploymentRecord| last.outcome.as_ref().is_some_and(|o| !o.is_success());
+    if let Some(last) = status.last.as_ref().filter(|last| failed(last)) {
+        hints.push(format!("`deploykit show {}` tells what happened", last.id));
+    }
     if let Some(deployment) = status.unfinished {
         hints.push(format!(
             "deployment {deployment} was broken off: `deploykit recover` puts that right, as does the next deployment"
@@ -177,7 +197,7 @@ mod tests {
         let mut status = json!({
             "root": "/srv/app", "link": null, "active": null, "intact": true, "service": null,
             "checks": [], "probation": null, "busy": null, "watching": null, "unfinished": null,
-            "hold": null, "rollback": null, "activations": [],
+            "hold": null, "rollback": null, "activations": [], "last": null,
         });
         status.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
         let status: Status = serde_json::from_value(status).unwrap();
@@ -241,6 +261,33 @@ rollback     would go to old (abababababab, main), last activated 2 min ago
 hint: `deploykit confirm` or `deploykit rollback` decides at once
 ";
         assert_eq!(shown(&status), expected);
+    }
+
+    #[test]
+    fn the_last_deployment_is_told_with_its_reason_when_it_failed() {
+        let last = |outcome: serde_json::Value| {
+            let mut record = json!({
+                "id": 7, "by": { "user": "ann", "via": "x" }, "started": "2026-11-21T10:00:00.000Z",
+                "request": { "verb": "deploy", "revision": "main" },
+            });
+            if !outcome.is_null() {
+                record["outcome"] = outcome;
+            }
+            shown(&json!({ "last": record, "link": "releases/x" }))
+        };
+        let text = last(json!({ "outcome": "rolled-back", "reason": "http: refused" }));
+        let expected = "\
+last         #7 deploy main by ann, 3 min ago: rolled back
+             http: refused
+hint: `deploykit show 7` tells what happened
+";
+        assert!(text.ends_with(expected), "{text}");
+        let text = last(json!({ "outcome": "deployed", "verified": true }));
+        assert!(
+            text.ends_with("last         #7 deploy main by ann, 3 min ago: deployed\n"),
+            "{text}"
+        );
+        assert!(last(json!(null)).ends_with(": goes on\n"));
     }
 
     #[test]

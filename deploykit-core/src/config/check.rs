@@ -67,7 +67,7 @@ impl CheckConfig {
         &self.kind
     }
 
-    /// What it is called: its name, or else its type and its target.
+    /// What it is called: its name, or else its target, with its type where that does not show it.
     pub fn label(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
@@ -76,6 +76,7 @@ impl CheckConfig {
         let target =
             self.url.clone().or_else(|| self.address.clone()).or_else(|| self.path.clone());
         match target.or(command) {
+            Some(url) if url.starts_with("http") && url.contains("://") => url,
             Some(target) => format!("{} {target}", self.kind),
             None => self.kind.clone(),
         }

@@ -303,9 +303,9 @@ impl Default for ProbationConfig {
 #[serde(default)]
 #[non_exhaustive]
 pub struct ReleasesConfig {
-    /// How many confirmed or adopted releases are kept, the active one included; at least 1.
+    /// How many releases are kept that are or have been good, the active one included; at least 1.
     pub keep: u32,
-    /// How many others are kept: built but never confirmed, or bad.
+    /// How many others are kept: complete, but never confirmed or adopted.
     pub keep_others: u32,
 }
 

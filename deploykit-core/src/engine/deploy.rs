@@ -144,7 +144,7 @@ impl Application {
 
     /// The configuration of the service that is recorded with a release.
     pub(super) fn recorded(&self, release: &ReleaseRecord) -> RuntimeConfig {
-        release.runtime.clone().unwrap_or_else(|| self.config.runtime())
+        release.runtime.as_deref().cloned().unwrap_or_else(|| self.config.runtime())
     }
 
     /// An attempt that did not even find its revision is remembered, unless a timer made it: the
@@ -250,7 +250,7 @@ impl<'a> Start<'a> {
         let deployment = session.next_deployment();
         record_start(app, &ctx, session, &plan, deployment)?;
         if let (Action::Activate, Some(target)) = (&plan.action, &target)
-            && target.runtime.as_ref() != Some(&runtime)
+            && target.runtime.as_deref() != Some(&runtime)
         {
             let (release, runtime) = (target.id.clone(), runtime.clone());
             session.record(&ctx, [Record::RuntimeChanged { release, runtime }])?;

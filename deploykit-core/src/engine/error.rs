@@ -85,8 +85,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The release to go back to is marked bad.
+    #[error("release {release} is marked bad: {reason}")]
+    BadRelease {
+        /// Which.
+        release: ReleaseId,
+        /// Why.
+        reason: String,
+    },
     /// The present release is pinned.
-    #[error("the present release is held by {} since {}", hold.by.user, hold.since)]
+    #[error("{hold}")]
     Held {
         /// The pin.
         hold: Box<Hold>,
@@ -194,6 +202,9 @@ impl Error {
                     .into(),
             ),
             Self::Bad { .. } => Some("deploy it all the same with --retry".into()),
+            Self::BadRelease { release, .. } | Self::Unconfirmed { release } => {
+                Some(format!("`deploykit rollback {release} --retry` goes there all the same"))
+            }
             Self::Held { .. } => {
                 Some("`deploykit unhold` ends that; a revision that is named is deployed".into())
             }
@@ -203,7 +214,6 @@ impl Error {
             Self::NoSuchRelease { .. } | Self::AmbiguousRelease { .. } => {
                 Some("`deploykit list` shows what there is".into())
             }
-            Self::Unconfirmed { .. } => Some("go there all the same with --retry".into()),
             Self::NoSuchDeployment { id: Some(_) } => {
                 Some("`deploykit history` shows what there is".into())
             }

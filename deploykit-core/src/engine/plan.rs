@@ -157,7 +157,7 @@ fn is_current(active: &ReleaseRecord, identity: &Identity) -> bool {
 }
 
 fn needs_new_runtime(active: &ReleaseRecord, runtime: &RuntimeConfig) -> bool {
-    active.runtime.as_ref().is_some_and(|recorded| recorded != runtime)
+    active.runtime.as_deref().is_some_and(|recorded| recorded != runtime)
 }
 
 #[cfg(test)]

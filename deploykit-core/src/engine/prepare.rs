@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::id::ReleaseId;
 use crate::process::{self, BUILD_MARKER, GRACE};
 use crate::state::files::{At as _, sync_dir};
-use crate::state::{Layout, Record};
+use crate::state::{DeploymentRecord, Layout, Record};
 use crate::step::Step;
 use crate::traits::{BuildRequest, TreeSize};
 
@@ -90,7 +90,11 @@ impl Run<'_> {
         };
         let state = self.session()?.state();
         let release = ReleaseId::generate(now, &source, |id| {
-            state.releases.contains_key(id) || app.layout.releases().join(id.as_str()).exists()
+            // An id that is gone is still one in the history.
+            let known = |record: &DeploymentRecord| record.to.as_ref() == Some(id);
+            state.releases.contains_key(id)
+                || state.deployments.iter().any(known)
+                || app.layout.releases().join(id.as_str()).exists()
         });
         let path = Layout::release_path(&release);
         let root = app.layout.root().join(&path);

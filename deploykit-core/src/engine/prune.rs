@@ -33,9 +33,9 @@ impl<'a> Next<'a> {
 
 /// The releases that are not kept once `next` is active and confirmed.
 ///
-/// Kept are the newest trusted ones in the order of their activations, a small number of others,
-/// and in any case what is active, what a rollback would go to, and what is on probation with its
-/// predecessor.
+/// Kept are those that have been good, the last activated first (trusted ones before those that an
+/// operator has left), a small number of others, and in any case what is active, what a rollback
+/// would go to, and what is on probation with its predecessor.
 pub(super) fn after(
     state: &State,
     config: &ReleasesConfig,
@@ -57,14 +57,15 @@ pub(super) fn after(
     kept.extend(state.rollback_target(coming).map(|release| &release.id));
 
     let keep = usize::try_from(config.keep.max(1)).unwrap_or(usize::MAX);
-    let trusted = state.trusted_by_activation();
-    let others_first = trusted.iter().filter(|release| Some(&release.id) != coming);
-    kept.extend(others_first.take(keep - 1).map(|release| &release.id));
+    let mut proved = state.proved_by_activation();
+    proved.retain(|release| Some(&release.id) != coming);
+    proved.sort_by_key(|release| !release.is_trusted());
+    kept.extend(proved.iter().take(keep - 1).map(|release| &release.id));
 
     let mut others: Vec<&ReleaseRecord> = state
         .releases
         .values()
-        .filter(|release| release.is_usable() && !release.state.is_trusted())
+        .filter(|release| release.is_usable() && !release.is_proved())
         .filter(|release| !kept.contains(&release.id))
         .collect();
     others.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
@@ -87,8 +88,7 @@ pub(super) fn prune(
     if condemned.is_empty() {
         return Ok(condemned);
     }
-    let runtime =
-        active.and_then(|release| release.runtime).unwrap_or_else(|| app.config.runtime());
+    let runtime = active.map_or_else(|| app.config.runtime(), |release| app.recorded(&release));
     let in_use = match app.operation(&runtime)?.supervisor.releases_in_use(ctx) {
         Ok(in_use) => in_use,
         Err(error) => {
@@ -201,6 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_operator_left_outlives_what_was_found_ill_but_not_what_is_trusted() {
+        let found_ill = [created(7, 7, "main"), sealed(7), activated(7), bad(7)];
+        let left = [bad(4), activated(3), bad(3), activated(2), confirmed(2)];
+        let served = [1, 2, 3, 4].into_iter().flat_map(served);
+        let state = state(served.chain(left).chain(found_ill).chain([activated(2)]));
+        let active = state.release(&release_id(2));
+        assert_eq!(after(&state, &config(4, 0), active, Next::Same), ids([7]));
+        assert_eq!(after(&state, &config(3, 0), active, Next::Same), ids([4, 7]));
+        assert_eq!(after(&state, &config(2, 1), active, Next::Same), ids([3, 4]));
+    }
+
+    #[test]
     fn the_predecessor_of_a_probation_stays_even_if_it_is_not_trusted() {
         let unconfirmed = [created(2, 2, "main"), sealed(2), activated(2)];
         let watched = [created(3, 3, "main"), sealed(3), activated(3), probation(3, Some(2))];
@@ -247,12 +259,12 @@ mod tests {
                 prop_assert!(!needed.contains(id), "{} is needed", id);
                 prop_assert!(state.releases[id].state.build.is_complete());
             }
-            let stays = |trusted: bool| {
+            let stays = |proved: bool| {
                 let all = state.releases.values().filter(|release| release.is_usable());
                 let kept = all.filter(|r| !condemned.contains(&r.id) && !needed.contains(&r.id));
-                kept.filter(|release| release.state.is_trusted() == trusted).count()
+                kept.filter(|release| release.is_proved() == proved).count()
             };
-            prop_assert!(stays(true) < keep.max(1) as usize, "{} trusted", stays(true));
+            prop_assert!(stays(true) < keep.max(1) as usize, "{} proved", stays(true));
             prop_assert!(stays(false) <= keep_others as usize, "{} others", stays(false));
 
             let mut rest = state.clone();

@@ -4,7 +4,9 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeploymentId, ReleaseId, Revision, SourceId};
-use crate::state::{Activation, Hold, Holder, Outcome, ProbationRecord, ReleaseRecord, Request};
+use crate::state::{
+    Activation, DeploymentRecord, Hold, Holder, Outcome, ProbationRecord, ReleaseRecord, Request,
+};
 use crate::step::Step;
 use crate::time::Timestamp;
 use crate::traits::{Look, ServiceStatus, Switching};
@@ -175,6 +177,8 @@ pub struct Status {
     pub hold: Option<Hold>,
     /// Where a rollback would go.
     pub rollback: Option<ReleaseView>,
+    /// The last deployment, however it ended.
+    pub last: Option<DeploymentRecord>,
     /// The last switches, the newest first.
     pub activations: Vec<Activation>,
 }

@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::request::RollbackRequest;
 use crate::state::{ReleaseRecord, State};
+use crate::traits::Verdict;
 
 /// The release that a rollback from `active` goes to.
 pub(super) fn of_rollback<'a>(
@@ -21,12 +22,11 @@ pub(super) fn of_rollback<'a>(
     if target.state.is_trusted() || request.retry {
         return Ok(target);
     }
-    match state.bad.get(&target.source).filter(|_| target.state.verdict.is_bad()) {
-        Some(bad) => {
-            Err(Error::Bad { source_id: target.source.clone(), reason: bad.reason.clone() })
-        }
-        None => Err(Error::Unconfirmed { release: target.id.clone() }),
-    }
+    let release = target.id.clone();
+    Err(match &target.state.verdict {
+        Verdict::Bad { reason } => Error::BadRelease { release, reason: reason.clone() },
+        _ => Error::Unconfirmed { release },
+    })
 }
 
 /// The release that a person means: by its id or the beginning of it, by a full or partial hash, or
@@ -152,7 +152,7 @@ mod tests {
         let of = |request: &RollbackRequest| of_rollback(&state, active, request);
         let named = |number| RollbackRequest::to(release_id(number).to_string());
         assert!(matches!(of(&named(1)), Err(Error::AlreadyActive { .. })));
-        assert!(matches!(of(&named(2)), Err(Error::Bad { .. })));
+        assert!(matches!(of(&named(2)), Err(Error::BadRelease { .. })));
         assert!(matches!(of(&named(3)), Err(Error::Unconfirmed { .. })));
         assert!(matches!(of(&RollbackRequest::previous()), Err(Error::NothingToRollBackTo)));
         assert_eq!(of(&named(2).retry(true)).unwrap().id, release_id(2));

@@ -82,6 +82,7 @@ impl Application {
             busy,
             watching,
             rollback: releases.into_iter().find(|release| release.rollback),
+            last: state.deployments.back().cloned(),
             activations: state.activations.iter().rev().take(SWITCHES).cloned().collect(),
             probation: state.probation,
             hold: state.hold,

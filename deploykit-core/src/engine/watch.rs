@@ -32,7 +32,7 @@ pub(super) struct Observer<'a> {
     ctx: &'a Context,
     operation: &'a Operation,
     release: &'a StoredRelease,
-    last: BTreeMap<String, bool>,
+    last: BTreeMap<String, Option<String>>,
 }
 
 impl<'a> Observer<'a> {
@@ -80,7 +80,9 @@ impl<'a> Observer<'a> {
     }
 
     fn tell(&mut self, check: &str, well: bool, detail: &str) {
-        if self.last.insert(check.to_owned(), well) != Some(well) {
+        // Of what is well the details vary; what is not well for another reason is news.
+        let ill = (!well).then(|| detail.to_owned());
+        if self.last.insert(check.to_owned(), ill.clone()) != Some(ill) {
             let (check, detail) = (check.to_owned(), detail.to_owned());
             self.ctx.emit(EventKind::HealthChanged { check, well, detail });
         }

@@ -1,8 +1,9 @@
 //! What the records of the journal add up to. Pure: nothing here touches a disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Actor, ConfirmedBy, Entry, Outcome, Record, Request};
@@ -34,9 +35,9 @@ pub struct ReleaseRecord {
     pub deployment: Option<DeploymentId>,
     /// Its state.
     pub state: ReleaseState,
-    /// How its service is run and watched.
+    /// How its service is run and watched. Releases that are run in the same way share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<RuntimeConfig>,
+    pub runtime: Option<Arc<RuntimeConfig>>,
     /// How much disk it takes, in bytes; 0 when that is not known.
     #[serde(default)]
     pub bytes: u64,
@@ -46,6 +47,9 @@ pub struct ReleaseRecord {
     /// The variable that the processes of its build carry.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub marker: String,
+    /// It has been good: confirmed once, whatever became of it later.
+    #[serde(default)]
+    pub proved: bool,
     /// It is being removed.
     #[serde(default)]
     pub removing: bool,
@@ -56,6 +60,16 @@ impl ReleaseRecord {
     pub fn identity(&self) -> Option<Identity> {
         let build = self.build.clone()?;
         Some(Identity { source: self.source.clone(), build })
+    }
+
+    /// Whether a rollback may choose it by itself.
+    pub fn is_trusted(&self) -> bool {
+        self.is_usable() && self.state.is_trusted()
+    }
+
+    /// Whether it is or has been good: an operator may have left it, or it has become ill later.
+    pub fn is_proved(&self) -> bool {
+        self.is_trusted() || self.is_usable() && self.proved
     }
 
     /// Whether it may be activated.
@@ -162,6 +176,13 @@ pub struct Hold {
     pub reason: Option<String>,
 }
 
+impl std::fmt::Display for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the present release is held by {} since {}", self.by.user, self.since)?;
+        self.reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
 /// A source that is not deployed again unasked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadSource {
@@ -210,8 +231,9 @@ impl State {
     }
 
     /// The release at that path, relative to the application's directory.
-    pub fn release_at(&self, path: &Utf8PathBuf) -> Option<&ReleaseRecord> {
-        self.releases.values().find(|release| release.path == *path)
+    pub fn release_at(&self, path: &Utf8Path) -> Option<&ReleaseRecord> {
+        // As text: paths compare component by component, which a thousand releases feel.
+        self.releases.values().find(|release| release.path.as_str() == path.as_str())
     }
 
     /// The deployment of that number, if it is still remembered.
@@ -240,14 +262,20 @@ impl State {
     /// Where a rollback from `active` goes by default: to the trusted release that was active
     /// before it, in the order of the activations.
     pub fn rollback_target(&self, active: Option<&ReleaseId>) -> Option<&ReleaseRecord> {
-        self.trusted_by_activation().into_iter().find(|release| Some(&release.id) != active)
+        let other = |release: &&ReleaseRecord| Some(&release.id) != active;
+        let activated = self.activations.iter().rev().filter_map(|a| a.release.as_ref());
+        let mut releases = activated.filter_map(|id| self.releases.get(id));
+        releases.find(|release| release.is_trusted() && other(release)).or_else(|| {
+            let mut proved = self.proved_by_activation().into_iter();
+            proved.find(|release| release.is_trusted() && other(release))
+        })
     }
 
-    /// The releases that a rollback may choose by itself, those activated last first. Adopted ones
-    /// of which no activation is known come behind, the newest first.
-    pub fn trusted_by_activation(&self) -> Vec<&ReleaseRecord> {
+    /// The releases that are trusted or were once, those activated last first. Adopted ones of which
+    /// no activation is known come behind, the newest first.
+    pub fn proved_by_activation(&self) -> Vec<&ReleaseRecord> {
         let mut order: Vec<&ReleaseRecord> = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = std::collections::HashSet::new();
         for activation in self.activations.iter().rev() {
             let Some(id) = &activation.release else { continue };
             if let Some(release) = self.releases.get(id).filter(|_| seen.insert(id)) {
@@ -257,7 +285,7 @@ impl State {
         let mut rest: Vec<_> = self.releases.values().filter(|r| !seen.contains(&r.id)).collect();
         rest.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         order.extend(rest);
-        order.retain(|release| release.is_usable() && release.state.is_trusted());
+        order.retain(|release| release.is_proved());
         order
     }
 
@@ -365,14 +393,15 @@ impl State {
             Record::ReleaseAdopted { release, source, path, created, runtime } => {
                 let mut record = new_release(release, source, path, created);
                 record.state.build = BuildState::Adopted;
-                record.runtime = Some(runtime);
+                record.proved = true;
+                record.runtime = Some(Arc::new(runtime));
                 self.adopted = true;
                 self.releases.insert(record.id.clone(), record);
             }
             Record::ReleaseSealed { release, runtime, bytes, entries } => {
                 self.with_release(&release, |record| {
                     record.state.build = BuildState::Sealed;
-                    record.runtime = Some(runtime);
+                    record.runtime = Some(Arc::new(runtime));
                     record.bytes = bytes;
                     record.entries = entries;
                 });
@@ -383,7 +412,7 @@ impl State {
                 self.with_release(&release, |r| r.state = ReleaseState { build, verdict });
             }
             Record::RuntimeChanged { release, runtime } => {
-                self.with_release(&release, |record| record.runtime = Some(runtime));
+                self.with_release(&release, |record| record.runtime = Some(Arc::new(runtime)));
             }
             Record::Confirmed { release, by } => self.confirm(&release, by),
             Record::MarkedBad { release, reason } => self.mark_bad(at, &release, &reason),
@@ -465,7 +494,10 @@ impl State {
 
     fn confirm(&mut self, release: &ReleaseId, by: ConfirmedBy) {
         let verified = by != ConfirmedBy::Nothing;
-        self.with_release(release, |r| r.state.verdict = Verdict::Confirmed { verified });
+        self.with_release(release, |record| {
+            record.state.verdict = Verdict::Confirmed { verified };
+            record.proved = true;
+        });
         self.probation.take_if(|probation| probation.release == *release);
         if let Some(progress) = self.in_progress.as_mut().filter(|progress| progress.activated) {
             progress.confirmed =
@@ -515,6 +547,7 @@ fn new_release(id: ReleaseId, source: SourceId, path: Utf8PathBuf, at: Timestamp
         bytes: 0,
         entries: 0,
         marker: String::new(),
+        proved: false,
         removing: false,
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ReleaseId, SourceId};
 
+mod flat;
+
 /// How complete a release is: the first axis of its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "build", rename_all = "kebab-case")]
@@ -66,13 +68,15 @@ impl Verdict {
 }
 
 /// The state of a release, on its two axes. It is never derived from what lies on disk.
+///
+/// It is written flat, as `{"build":"sealed","verdict":"confirmed","verified":true}`; a failed or bad
+/// release has a `reason`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "flat::Flat", into = "flat::Flat")]
 pub struct ReleaseState {
     /// How complete it is.
-    #[serde(flatten)]
     pub build: BuildState,
     /// How good it has proved.
-    #[serde(flatten)]
     pub verdict: Verdict,
 }
 

@@ -9,18 +9,22 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const JOURNAL: &str = "deploykit-journal";
 pub(super) const SNAPSHOT: &str = "deploykit-snapshot";
 
-/// The first line of a journal.
+/// The first line of a journal or a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) format: String,
     pub(super) version: u32,
-    /// The number of the last record before this file.
+    /// The number of the last record before this journal; of the last one in this snapshot.
     pub(super) base: u64,
 }
 
 impl Header {
-    pub(super) fn new(base: u64) -> Self {
+    pub(super) fn journal(base: u64) -> Self {
         Self { format: JOURNAL.to_owned(), version: VERSION, base }
+    }
+
+    pub(super) fn snapshot(base: u64) -> Self {
+        Self { format: SNAPSHOT.to_owned(), version: VERSION, base }
     }
 }
 
@@ -53,13 +57,13 @@ pub(super) struct Lines<'a> {
 /// Splits a file into its lines.
 pub(super) fn split(bytes: &[u8]) -> Lines<'_> {
     let mut lines = Lines { whole: Vec::new(), tail: 0, damaged: None };
-    let (mut position, mut broken) = (0, None);
-    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        position += line.len();
-        match line.strip_suffix(b"\n").and_then(decode) {
+    let (mut begin, mut broken) = (0, None);
+    for (index, end) in memchr::memchr_iter(b'\n', bytes).enumerate() {
+        let line = &bytes[std::mem::replace(&mut begin, end + 1)..end];
+        match decode(line) {
             Some(json) if broken.is_none() => {
                 lines.whole.push(json);
-                lines.tail = position;
+                lines.tail = end + 1;
             }
             Some(_) => {
                 lines.damaged = broken;
@@ -78,9 +82,9 @@ mod tests {
 
     #[test]
     fn a_line_survives_and_a_changed_one_does_not() {
-        let line = encode(&Header::new(7)).unwrap();
+        let line = encode(&Header::journal(7)).unwrap();
         let json = decode(&line[..line.len() - 1]).unwrap();
-        assert_eq!(serde_json::from_slice::<Header>(json).unwrap(), Header::new(7));
+        assert_eq!(serde_json::from_slice::<Header>(json).unwrap(), Header::journal(7));
         let mut changed = line.clone();
         changed[15] ^= 1;
         assert_eq!(decode(&changed[..changed.len() - 1]), None);

@@ -4,8 +4,8 @@
 //!
 //! `.deploykit/journal` holds one record a line: the CRC-32 of the rest of the line as eight
 //! hexadecimal digits, a space, and JSON. The first line is a header that names the format, its
-//! version, and the number of the last record before this file. `.deploykit/snapshot` is one line of
-//! the same form: the state after a certain record. The state is the snapshot plus the records that
+//! version, and the number of the last record before this file. `.deploykit/snapshot` has two lines
+//! of the same form: a header like that, and the state after that record. The state is the snapshot plus the records that
 //! come after it.
 //!
 //! * A record counts once its line is whole and on disk (`fdatasync`). What follows the last whole

@@ -132,9 +132,16 @@ pub(super) fn load(layout: &Layout) -> Result<Loaded, JournalError> {
 
 fn load_once(layout: &Layout) -> Result<Loaded, JournalError> {
     let mut loaded = Loaded::default();
-    read_snapshot(&layout.snapshot(), &mut loaded)?;
-    read_journal(&layout.journal(), &mut loaded)?;
-    Ok(loaded)
+    let read = read_snapshot(&layout.snapshot(), &mut loaded)
+        .and_then(|()| read_journal(&layout.journal(), &mut loaded));
+    match (read, loaded.newer.take()) {
+        (Ok(()), newer) => Ok(Loaded { newer, ..loaded }),
+        // What cannot be understood of a newer version is no fault of the file.
+        (Err(JournalError::Record { .. }), Some((path, found))) => {
+            Err(JournalError::Newer { path, found })
+        }
+        (Err(error), _) => Err(error),
+    }
 }
 
 fn read(path: &Utf8Path) -> Result<Option<Vec<u8>>, FileError> {
@@ -176,10 +183,11 @@ fn look_at_version(
 
 fn read_snapshot(path: &Utf8Path, loaded: &mut Loaded) -> Result<(), JournalError> {
     let Some(bytes) = read(path)? else { return Ok(()) };
-    let damaged = || JournalError::Damaged { path: path.to_owned(), line: 1 };
-    let json = format::split(&bytes).whole.into_iter().next().ok_or_else(damaged)?;
-    look_at_version(path, json, SNAPSHOT, loaded)?;
-    loaded.state = parse::<Snapshot>(path, 1, json)?.into_state();
+    let damaged = |line| JournalError::Damaged { path: path.to_owned(), line };
+    let lines = format::split(&bytes);
+    let [header, content, ..] = lines.whole[..] else { return Err(damaged(lines.whole.len() + 1)) };
+    look_at_version(path, header, SNAPSHOT, loaded)?;
+    loaded.state = parse::<Snapshot>(path, 2, content)?.into_state();
     Ok(())
 }
 

@@ -43,7 +43,7 @@ impl Journal {
             loaded.tail = None;
         }
         if loaded.tail.is_none() {
-            let header = Header::new(loaded.state.seq);
+            let header = Header::journal(loaded.state.seq);
             let line = format::encode(&header).map_err(JournalError::Encode)?;
             replace_file(&layout.journal(), &line)?;
             loaded.tail = Some(line.len() as u64);
@@ -95,6 +95,7 @@ impl Journal {
 }
 
 fn write_snapshot(layout: &Layout, state: &State) -> Result<(), JournalError> {
-    let line = format::encode(&Snapshot::of(state.clone())).map_err(JournalError::Encode)?;
-    Ok(replace_file(&layout.snapshot(), &line)?)
+    let header = format::encode(&Header::snapshot(state.seq)).map_err(JournalError::Encode)?;
+    let content = format::encode(&Snapshot::of(state.clone())).map_err(JournalError::Encode)?;
+    Ok(replace_file(&layout.snapshot(), &[header, content].concat())?)
 }
