@@ -68,7 +68,12 @@ fn deployment(
     let runtime = RuntimeConfig::default();
     let started =
         Record::DeploymentStarted { deployment, request, by: by.clone(), from: from.clone() };
-    let resolved = Record::DeploymentResolved { deployment, source: source.clone(), release: None };
+    let resolved = Record::DeploymentResolved {
+        deployment,
+        source: source.clone(),
+        release: None,
+        runtime: None,
+    };
     let created = Record::ReleaseCreated {
         deployment,
         release: release.clone(),

@@ -2,7 +2,9 @@
 
 use deploykit_core::state::Record;
 use deploykit_core::traits::Look;
-use deploykit_core::{Application, Cause, DeployRequest, Error, Outcome, Report, RollbackRequest};
+use deploykit_core::{
+    Application, Cause, DeployRequest, Error, ErrorKind, Outcome, Report, RollbackRequest,
+};
 use deploykit_testkit::fake::{FakeApp, digest};
 
 fn app() -> FakeApp {
@@ -484,15 +486,44 @@ fn a_release_whose_directory_is_gone_is_built_again_and_nothing_leads_to_it() {
     serve(&app, 1);
     serve(&app, 2);
     std::fs::remove_dir_all(app.root.join("active/.").canonicalize().unwrap()).unwrap();
-    let first = app.open().releases().unwrap().into_iter().find(|r| !r.active).unwrap().record;
-    std::fs::remove_dir_all(app.root.join(first.path)).unwrap();
     app.fakes.take_calls();
     serve(&app, 2);
     assert!(app.fakes.take_calls().contains(&"build 02".to_owned()));
     assert_eq!(active(&app), Some(digest(2)));
-    assert_eq!(releases(&app.open()), ["02* confirmed"]);
+    assert_eq!(releases(&app.open()), ["02* confirmed", "01 confirmed"]);
     let told = app.events.messages().join("\n");
     assert!(told.contains("is gone: there is no directory"), "{told}");
+}
+
+#[test]
+fn releases_that_are_all_gone_at_once_are_not_forgotten_until_the_link_is_removed() {
+    let app = app();
+    serve(&app, 1);
+    serve(&app, 2);
+    let (releases_dir, away) = (app.root.join("releases"), app.root.join("away"));
+    std::fs::rename(&releases_dir, &away).unwrap();
+    std::fs::create_dir(&releases_dir).unwrap();
+    let ctx = app.context().unwrap();
+    for error in [
+        app.open().recover(&ctx).unwrap_err(),
+        app.open().deploy(&ctx, &DeployRequest::latest()).unwrap_err(),
+        app.open().rollback(&ctx, &RollbackRequest::previous()).unwrap_err(),
+        app.open().prune(&ctx).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::ReleasesMissing { number: 2, .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Broken);
+    }
+    // As if it were mounted again.
+    std::fs::remove_dir(&releases_dir).unwrap();
+    std::fs::rename(&away, &releases_dir).unwrap();
+    let recovery = app.open().recover(&ctx).unwrap();
+    assert_eq!(recovery.actions, Vec::<String>::new());
+    assert_eq!(releases(&app.open()), ["02* confirmed", "01 confirmed"]);
+
+    std::fs::remove_dir_all(&releases_dir).unwrap();
+    std::fs::remove_file(app.root.join("active")).unwrap();
+    serve(&app, 2);
+    assert_eq!(releases(&app.open()), ["02* confirmed"]);
 }
 
 #[test]

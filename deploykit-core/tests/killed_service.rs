@@ -44,7 +44,12 @@ fn killed(app: &FakeApp, one: &ReleaseId, two: &ReleaseId, more: &[Record]) {
             by: ann(),
             from,
         },
-        Record::DeploymentResolved { deployment, source, release: Some(one.clone()) },
+        Record::DeploymentResolved {
+            deployment,
+            source,
+            release: Some(one.clone()),
+            runtime: None,
+        },
         Record::ServicePrepared { deployment, prepared: Prepared { token } },
     ];
     let records = begun.into_iter().chain(more.iter().cloned());

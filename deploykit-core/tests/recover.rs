@@ -73,7 +73,7 @@ fn check(application: &Application, root: &Utf8Path) {
         assert_eq!(content, active.record.source.digest());
     }
     let state = application.state().unwrap();
-    assert_eq!((state.in_progress, state.probation), (None, None));
+    assert_eq!((state.open, state.probation), (Vec::new(), None));
     assert!(application.history().unwrap().iter().all(|record| record.outcome.is_some()));
     let mut found: Vec<String> = root
         .join("releases")
@@ -229,7 +229,7 @@ fn a_probation_that_nobody_watched_is_decided_by_looking_again() {
             check(&application, &root);
             let content = std::fs::read_to_string(root.join("active/content")).unwrap();
             assert_eq!(content, digest(expected));
-            let (_, outcome) = recovery.deployment.unwrap();
+            let (_, outcome) = recovery.deployments[0].clone();
             assert_eq!(matches!(outcome, Outcome::Deployed { .. }), expected == 3);
         }
         assert!(on_probation > 0);

@@ -50,14 +50,14 @@ pub(super) fn recover(shell: &Shell) -> Result<Exit, CliError> {
     let result = application.recover(&live.ctx);
     let recovery = live.end(result)?;
     // How the broken-off deployment ended is history; that all is in order now is the result.
-    let ended = recovery.deployment.as_ref().map(|(_, outcome)| Exit::of_outcome(outcome));
-    let exit = if ended == Some(Exit::BROKEN) { Exit::BROKEN } else { Exit::DONE };
+    let mut ended = recovery.deployments.iter().map(|(_, outcome)| Exit::of_outcome(outcome));
+    let exit = if ended.any(|exit| exit == Exit::BROKEN) { Exit::BROKEN } else { Exit::DONE };
     shell.answer(&json!({ "report": recovery }), || {
         let mut text = String::new();
         for action in &recovery.actions {
             text.push_str(&format!("{action}\n"));
         }
-        if let Some((id, outcome)) = &recovery.deployment {
+        for (id, outcome) in &recovery.deployments {
             let reason = outcome.reason().map_or_else(String::new, |why| format!(" ({why})"));
             text.push_str(&format!("Deployment {id} ended: {outcome}{reason}.\n"));
         }

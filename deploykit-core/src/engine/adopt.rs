@@ -1,9 +1,12 @@
 //! Taking over what is there already: mfd's directories, and whatever the active link leads to.
 
+use std::collections::BTreeSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::application::Application;
 use super::error::Error;
+use super::place::{real, release_in};
 use super::session::Session;
 use crate::context::Context;
 use crate::id::{BuildDigest, ReleaseId, SourceId};
@@ -57,13 +60,17 @@ fn unknown(app: &Application, state: &State, active: Option<&Utf8Path>) -> Vec<F
     {
         found.push(active);
     }
-    found.retain(|found| state.release_at(&found.path).is_none());
+    found.retain(|found| release_in(&app.layout, state, &found.path).is_none());
+    // One directory may have several names: the link may lead to it by another one.
+    let mut known = BTreeSet::new();
+    found.retain(|found| real(&root.join(&found.path)).is_some_and(|path| known.insert(path)));
     found.sort_by(|a, b| (a.created, &a.path).cmp(&(b.created, &b.path)));
     found
 }
 
 fn records(app: &Application, state: &State, found: &[Found]) -> Vec<Record> {
-    found.iter().map(|found| adopted(app, state, found)).collect()
+    let mut taken: BTreeSet<ReleaseId> = state.releases.keys().cloned().collect();
+    found.iter().map(|found| adopted(app, &mut taken, found)).collect()
 }
 
 fn names(found: &[Found]) -> String {
@@ -71,13 +78,12 @@ fn names(found: &[Found]) -> String {
     names.join(", ")
 }
 
-fn adopted(app: &Application, state: &State, found: &Found) -> Record {
+fn adopted(app: &Application, taken: &mut BTreeSet<ReleaseId>, found: &Found) -> Record {
     let name = found.path.file_name().unwrap_or_default();
-    let release =
-        name.parse().ok().filter(|id| !state.releases.contains_key(id)).unwrap_or_else(|| {
-            let taken = |id: &ReleaseId| state.releases.contains_key(id);
-            ReleaseId::generate(found.created, &found.source, taken)
-        });
+    let release = name.parse().ok().filter(|id| !taken.contains(id)).unwrap_or_else(|| {
+        ReleaseId::generate(found.created, &found.source, |id| taken.contains(id))
+    });
+    taken.insert(release.clone());
     Record::ReleaseAdopted {
         release,
         source: found.source.clone(),
@@ -121,6 +127,10 @@ fn capistrano_directories(root: &Utf8Path) -> Vec<Found> {
 /// person. A file `REVISION` in it that holds a commit's hash names its source.
 fn active_directory(root: &Utf8Path, path: &Utf8Path) -> Option<Found> {
     let directory = root.join(path);
+    // The application itself, or what it lies in, is no release of it.
+    if root.starts_with(real(&directory)?) {
+        return None;
+    }
     let metadata = std::fs::metadata(&directory).ok().filter(std::fs::Metadata::is_dir)?;
     let modified = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     let created = Timestamp::from_millis(i64::try_from(modified.as_millis()).ok()?);

@@ -2,6 +2,7 @@
 
 use super::application::{Application, Operation};
 use super::error::Error;
+use super::place::release_in;
 use super::plan::{self, Known};
 use super::recover;
 use super::report::{Action, Plan, Report};
@@ -12,7 +13,6 @@ use super::target;
 use super::transition::Course;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
-use crate::id::DeploymentId;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
 use crate::traits::Resolved;
@@ -26,7 +26,7 @@ impl Application {
         let ctx = self.masked(ctx);
         let state = self.state()?;
         let path = self.activator().active()?;
-        let active = path.and_then(|path| state.release_at(&path)).cloned();
+        let active = path.and_then(|path| release_in(&self.layout, &state, &path)).cloned();
         let resolved = self.resolve(&ctx, &request.revision)?;
         match refusal(&state, request, &resolved) {
             Some(error) if request.if_changed => {
@@ -68,8 +68,7 @@ impl Application {
             return Ok(self.nothing(&session, asked, Some(&resolved), why.clone()));
         }
         let resolved = Some(resolved);
-        let run = Start { app: self, ctx, plan, active, resolved, condemn: None, begun }
-            .begin(&mut session)?;
+        let run = Start { app: self, ctx, plan, active, resolved, begun }.begin(&mut session)?;
         Ok(Run { session: Some(session), ..run }.execute())
     }
 
@@ -84,15 +83,24 @@ impl Application {
         let doing = asked.to_string();
         let session = Session::begin(self, &ctx, &doing, request.wait)?;
         // What cannot be done is refused before anything is put right.
-        target::of_rollback(session.state(), session.active()?, request)?;
-        let mut session = recover::settled_for_rollback(self, &ctx, session)?;
+        let wanted = target::of_rollback(session.state(), session.active()?, request)?.id.clone();
+        let again = request.to.is_none();
+        let settled = recover::settled_for_rollback(self, &ctx, session, again)?;
+        let is_rollback = |report: &Report| matches!(report.request, Request::Rollback { .. });
+        if let (true, Some(report)) = (again, settled.reports.into_iter().rfind(is_rollback)) {
+            return Ok(report);
+        }
+        let mut session = settled.session;
         let active = session.active()?.cloned();
+        if active.as_ref().is_some_and(|active| active.id == wanted) {
+            let why = format!("putting things right has gone back to {wanted} already");
+            return Ok(self.nothing(&session, asked, None, why));
+        }
         let target = target::of_rollback(session.state(), active.as_ref(), request)?.clone();
         let known = self.known(session.state(), active.as_ref(), &self.recorded(&target))?;
         let plan = plan::rollback(&known, asked, &target);
-        let condemn = Some(format!("rolled back by {}", self.actor.user));
-        let run = Start { app: self, ctx, plan, active, resolved: None, condemn, begun }
-            .begin(&mut session)?;
+        let run =
+            Start { app: self, ctx, plan, active, resolved: None, begun }.begin(&mut session)?;
         Ok(Run { session: Some(session), ..run }.execute())
     }
 
@@ -105,7 +113,15 @@ impl Application {
     ) -> Result<Plan, Error> {
         let known = self.known(state, active, &self.config.runtime())?;
         let revision = self.effective(&request.revision)?;
-        Ok(plan::deploy(&known, words(request), revision, resolved))
+        let mut plan = plan::deploy(&known, words(request), revision, resolved);
+        let tried =
+            active.zip(state.refused.as_ref()).is_some_and(|(active, (release, runtime))| {
+                active.id == *release && **runtime == self.config.runtime()
+            });
+        if request.if_changed && tried && plan.action == Action::Reconfigure {
+            plan.idle("the changed configuration of its service was tried, and failed".to_owned());
+        }
+        Ok(plan)
     }
 
     fn idle_plan(
@@ -117,9 +133,7 @@ impl Application {
         error: &Error,
     ) -> Result<Plan, Error> {
         let mut plan = self.plan_deployment(state, active, request, resolved)?;
-        plan.action = Action::Nothing { why: super::error::chain(error) };
-        plan.steps.clear();
-        plan.prune.clear();
+        plan.idle(super::error::chain(error));
         Ok(plan)
     }
 
@@ -145,6 +159,12 @@ impl Application {
     /// The configuration of the service that is recorded with a release.
     pub(super) fn recorded(&self, release: &ReleaseRecord) -> RuntimeConfig {
         release.runtime.as_deref().cloned().unwrap_or_else(|| self.config.runtime())
+    }
+
+    /// How the service of a release is run now: an activation that is not decided yet may have
+    /// brought it over to another configuration than what is recorded.
+    pub(super) fn present(&self, state: &State, release: &ReleaseRecord) -> RuntimeConfig {
+        state.runtime(release).cloned().unwrap_or_else(|| self.config.runtime())
     }
 
     /// An attempt that did not even find its revision is remembered, unless a timer made it: the
@@ -224,14 +244,13 @@ pub(super) struct Start<'a> {
     pub(super) plan: Plan,
     pub(super) active: Option<ReleaseRecord>,
     pub(super) resolved: Option<Resolved>,
-    pub(super) condemn: Option<String>,
     pub(super) begun: std::time::Duration,
 }
 
 impl<'a> Start<'a> {
     /// Records that it begins.
     fn begin(self, session: &mut Session) -> Result<Run<'a>, Error> {
-        let Self { app, ctx, plan, active, resolved, condemn, begun } = self;
+        let Self { app, ctx, plan, active, resolved, begun } = self;
         let rollback = matches!(plan.request, Request::Rollback { .. });
         let target = plan.to.as_ref().and_then(|to| session.state().release(to)).cloned();
         let runtime = match &target {
@@ -248,15 +267,10 @@ impl<'a> Start<'a> {
             _ => None,
         };
         let deployment = session.next_deployment();
-        record_start(app, &ctx, session, &plan, deployment)?;
-        if let (Action::Activate, Some(target)) = (&plan.action, &target)
-            && target.runtime.as_deref() != Some(&runtime)
-        {
-            let (release, runtime) = (target.id.clone(), runtime.clone());
-            session.record(&ctx, [Record::RuntimeChanged { release, runtime }])?;
-        }
+        // What is tried is recorded with the release when it has proved good.
+        let other = target.filter(|target| target.runtime.as_deref() != Some(&runtime));
+        record_start(app, &ctx, session, &plan, other.map(|_| runtime))?;
         session.lock.doing(plan.request.to_string());
-        let reconfigure = (plan.action == Action::Reconfigure).then_some(runtime);
         let from_path = session.activator.active()?;
         let course = course(&plan, &there, back.as_ref());
         let ctx = context(app, &ctx, deployment);
@@ -277,14 +291,17 @@ impl<'a> Start<'a> {
             from_path,
             there,
             back,
-            reconfigure,
-            condemn,
+            reconfigure: plan.action == Action::Reconfigure,
+            reverting: false,
+            owed: Vec::new(),
+            watched: None,
             prepared: None,
             failure: None,
             decided_elsewhere: None,
             ended_elsewhere: false,
             resumed: false,
             ignoring: Vec::new(),
+            passed_over: None,
             begun,
         })
     }
@@ -295,13 +312,15 @@ fn record_start(
     ctx: &Context,
     session: &mut Session,
     plan: &Plan,
-    deployment: DeploymentId,
+    runtime: Option<RuntimeConfig>,
 ) -> Result<(), Error> {
+    let deployment = session.next_deployment();
     let (request, from) = (plan.request.clone(), plan.from.clone());
     let by = app.actor.clone();
     let (source, release) = (plan.source.clone(), plan.to.clone());
     let started = Record::DeploymentStarted { deployment, request, by, from };
-    session.record(ctx, [started, Record::DeploymentResolved { deployment, source, release }])
+    session
+        .record(ctx, [started, Record::DeploymentResolved { deployment, source, release, runtime }])
 }
 
 /// The course of a plan.

@@ -145,6 +145,26 @@ pub enum Error {
         /// Where they should be.
         directory: Utf8PathBuf,
     },
+    /// Something shared is of another kind than the configuration says.
+    #[error("{path} is no {wanted}")]
+    SharedKind {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What it should be: `file` or `directory`.
+        wanted: &'static str,
+    },
+    /// None of the releases is there, though the active link leads to one.
+    #[error(
+        "none of the {number} releases is there any more, neither in {directory} nor elsewhere"
+    )]
+    ReleasesMissing {
+        /// How many there should be.
+        number: usize,
+        /// Where they should be.
+        directory: Utf8PathBuf,
+        /// The active link.
+        link: Utf8PathBuf,
+    },
     /// There is not enough room on the disk.
     #[error("{path} has not enough room: {what}")]
     Disk {
@@ -175,7 +195,7 @@ impl Error {
             | Self::Supervisor(SupervisorError::Cancelled(Cancelled(cause)))
             | Self::Cancelled(Cancelled(cause)) => ErrorKind::Cancelled(*cause),
             Self::Journal(JournalError::File(_)) => ErrorKind::Failed,
-            Self::Journal(_) => ErrorKind::Broken,
+            Self::Journal(_) | Self::ReleasesMissing { .. } => ErrorKind::Broken,
             Self::NotUtf8 { .. } => ErrorKind::Usage,
             _ => ErrorKind::Failed,
         }
@@ -220,6 +240,14 @@ impl Error {
             Self::SharedMissing { directory, .. } => {
                 Some(format!("put them into {directory}; releases link to them there"))
             }
+            Self::SharedKind { .. } => Some(
+                "move it away; shared.files and shared.dirs of the configuration say what is what"
+                    .into(),
+            ),
+            Self::ReleasesMissing { link, .. } => Some(format!(
+                "mount the file system that they are on; if they are lost, remove the link {link} \
+                 and deploy again"
+            )),
             Self::Disk { .. } => Some(
                 "`deploykit prune` removes what is not kept; disk.min_free and releases.keep are \
                  in the configuration"

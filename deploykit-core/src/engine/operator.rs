@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::application::Application;
 use super::error::Error;
 use super::session::Session;
+use super::switch::confirmation;
 use super::{prune, recover};
 use crate::context::Context;
 use crate::event::EventKind;
@@ -26,8 +27,10 @@ impl Application {
         let probation = session.state().probation.clone().ok_or(Error::NoProbation)?;
         let (release, deployment) = (probation.release, probation.deployment);
         let outcome = Outcome::Deployed { verified: true };
-        let confirmed = Record::Confirmed { release: release.clone(), by: ConfirmedBy::Operator };
-        session.record(&ctx, [confirmed, Record::DeploymentFinished { deployment, outcome }])?;
+        let by = ConfirmedBy::Operator;
+        let mut records = confirmation(session.state(), deployment, &release, by);
+        records.push(Record::DeploymentFinished { deployment, outcome });
+        session.record(&ctx, records)?;
         ctx.emit(EventKind::Confirmed { release: release.clone(), verified: true });
         Ok(release)
     }

@@ -166,10 +166,8 @@ impl Run<'_> {
         let Some(release) = self.to.take() else { return Happened::Done };
         let reason = self.failure.as_ref().map_or_else(String::new, |f| f.error.clone());
         let (app, ctx) = (self.app, self.ctx.clone());
-        let failed = Record::ReleaseFailed { release: release.clone(), reason };
-        let swept = self
-            .record([failed])
-            .and_then(|()| prune::remove(app, &ctx, self.session()?, &release));
+        let swept =
+            self.session().and_then(|session| prune::discard(app, &ctx, session, &release, reason));
         if let Err(error) = swept {
             self.ctx.warn(format!(
                 "release {release} is left in part: {}; `deploykit recover` removes it",

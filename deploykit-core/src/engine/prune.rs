@@ -6,6 +6,7 @@ use camino::Utf8Path;
 
 use super::application::Application;
 use super::error::Error;
+use super::place::is_served_from;
 use super::session::Session;
 use crate::config::ReleasesConfig;
 use crate::context::Context;
@@ -48,6 +49,9 @@ pub(super) fn after(
     let watched = state.probation.as_ref();
     kept.extend(watched.map(|probation| &probation.release));
     kept.extend(watched.and_then(|probation| probation.predecessor.as_ref()));
+    // What is not settled yet may still go either way.
+    let unsettled = state.open.iter().filter_map(|open| state.deployment(open.deployment));
+    kept.extend(unsettled.flat_map(|record| record.from.iter().chain(&record.to)));
     let coming = match next {
         Next::Same => active.map(|release| &release.id),
         Next::New => None,
@@ -88,7 +92,8 @@ pub(super) fn prune(
     if condemned.is_empty() {
         return Ok(condemned);
     }
-    let runtime = active.map_or_else(|| app.config.runtime(), |release| app.recorded(&release));
+    let runtime = active
+        .map_or_else(|| app.config.runtime(), |release| app.present(session.state(), &release));
     let in_use = match app.operation(&runtime)?.supervisor.releases_in_use(ctx) {
         Ok(in_use) => in_use,
         Err(error) => {
@@ -103,6 +108,16 @@ pub(super) fn prune(
         }
         !used
     });
+    let served = |id: &ReleaseId| match session.state().release(id) {
+        Some(release) => is_served_from(&app.layout, &app.layout.root().join(&release.path)),
+        None => Ok(false),
+    };
+    for id in condemned.clone() {
+        if served(&id)? {
+            ctx.note(format!("release {id} is not kept any more, but the active link leads to it"));
+            condemned.retain(|other| *other != id);
+        }
+    }
     for id in &condemned {
         remove(app, ctx, session, id)?;
     }
@@ -133,20 +148,49 @@ pub(super) fn remove(
         ctx.note(format!("{path} is forgotten, not removed: deploykit has not made it"));
         return session.record(ctx, [Record::Removed { release: id.clone() }]);
     }
+    refuse_if_served(app, &path)?;
     let intended = !release.removing && !matches!(release.state.build, BuildState::Failed { .. });
     if intended {
         session.record(ctx, [Record::RemovalIntended { release: id.clone() }])?;
     }
-    let trash = app.layout.trash();
-    private_dir(&trash)?;
-    let away = trash.join(id.as_str());
-    remove_tree(&away)?;
-    if std::fs::rename(&path, &away).is_err() {
-        // Another file system, or gone already.
-        remove_tree(&path)?;
-    }
-    remove_tree(&away)?;
+    erase(app, &path, id)?;
     session.record(ctx, [Record::Removed { release: id.clone() }])
+}
+
+/// Removes a release that was never complete. Nothing could use it, so it goes before that is
+/// recorded: it may be what fills the disk.
+pub(super) fn discard(
+    app: &Application,
+    ctx: &Context,
+    session: &mut Session,
+    id: &ReleaseId,
+    reason: String,
+) -> Result<(), Error> {
+    let Some(release) = session.state().release(id) else { return Ok(()) };
+    let path = app.layout.root().join(&release.path);
+    refuse_if_served(app, &path)?;
+    erase(app, &path, id)?;
+    let release = id.clone();
+    let failed = Record::ReleaseFailed { release: release.clone(), reason };
+    session.record(ctx, [failed, Record::Removed { release }])
+}
+
+fn refuse_if_served(app: &Application, path: &Utf8Path) -> Result<(), Error> {
+    if is_served_from(&app.layout, path)? {
+        let what = format!("{path} is not removed: the active link leads to it");
+        return Err(Error::Unsettled { what });
+    }
+    Ok(())
+}
+
+/// Removes a directory, out of its place first where that can be done.
+fn erase(app: &Application, path: &Utf8Path, id: &ReleaseId) -> Result<(), Error> {
+    let away = app.layout.trash().join(id.as_str());
+    // A full disk may have no room for the trash, and another file system is out of reach.
+    let moved = private_dir(&app.layout.trash()).is_ok()
+        && remove_tree(&away).is_ok()
+        && std::fs::rename(path, &away).is_ok();
+    Ok(remove_tree(if moved { &away } else { path })?)
 }
 
 #[cfg(test)]
@@ -248,13 +292,15 @@ mod tests {
                 Next::Other(id) => Some(id),
             };
             let watched = state.probation.as_ref();
+            let unsettled = state.open.iter().filter_map(|open| state.deployment(open.deployment));
+            let unsettled = unsettled.flat_map(|record| record.from.iter().chain(&record.to));
             let needed: BTreeSet<_> = [
                 active.map(|release| &release.id),
                 coming,
                 watched.map(|probation| &probation.release),
                 watched.and_then(|probation| probation.predecessor.as_ref()),
                 state.rollback_target(coming).map(|release| &release.id),
-            ].into_iter().flatten().collect();
+            ].into_iter().flatten().chain(unsettled).collect();
             for id in &condemned {
                 prop_assert!(!needed.contains(id), "{} is needed", id);
                 prop_assert!(state.releases[id].state.build.is_complete());

@@ -1,27 +1,27 @@
 //! Putting right what a kill or a loss of power left: it is finished or undone by the same phases
 //! that would have done it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::application::{Application, Operation};
 use super::error::{Error, chain};
-use super::prepare::end_build;
-use super::prune;
-use super::report::Recovery;
+use super::report::{Recovery, Report};
 use super::run::{Run, context};
 use super::session::Session;
+use super::sweep;
+use super::switch::left_by_rollback;
 use super::transition::{Course, Fault, Happened, Phase, next};
 use crate::cancel::{Cancelled, Cause};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
-use crate::state::files::remove_tree;
 use crate::state::lock::is_watched;
-use crate::state::{DeploymentRecord, InProgress, Outcome, Record, ReleaseRecord};
+use crate::state::{DeploymentRecord, InProgress, Outcome, Record, Request};
 use crate::step::Step;
-use crate::traits::{BuildState, Switching, Verdict};
+use crate::traits::{Switching, Verdict};
 
 /// What a killed deployment is called in its outcome.
-const KILLED: &str = "deploykit was killed before anything was activated";
+pub(super) const KILLED: &str = "deploykit was killed before anything was activated";
 
 impl Application {
     /// Puts right what a kill or a loss of power left. Does nothing where nothing is to be done,
@@ -37,8 +37,7 @@ impl Application {
         let session = Session::begin(self, &ctx, "recover", Duration::ZERO)?;
         let watched = is_watched(&self.layout)?;
         let patience = if watched { Patience::WatchedElsewhere } else { Patience::Full };
-        let (_session, recovery) = put_right(self, &ctx, session, patience)?;
-        Ok(recovery)
+        Ok(put_right(self, &ctx, session, patience, &mut BTreeSet::new())?.recovery)
     }
 }
 
@@ -49,18 +48,27 @@ pub(super) fn settled(
     doing: &str,
     wait: Duration,
 ) -> Result<Session, Error> {
-    let session = Session::begin_undisturbed(app, ctx, doing, wait)?;
-    Ok(put_right(app, ctx, session, Patience::Full)?.0)
+    let mut tried = BTreeSet::new();
+    loop {
+        let session = Session::begin_undisturbed(app, ctx, doing, wait)?;
+        let settled = put_right(app, ctx, session, Patience::Full, &mut tried)?;
+        if settled.reports.is_empty() {
+            return Ok(settled.session);
+        }
+        // The lock was free while something was watched: others may have begun since.
+    }
 }
 
-/// The same, but what waits for a release to prove itself is passed over: for an operator who leaves
-/// it.
+/// The same for an operator who leaves a release: what waits for it to prove itself is passed over.
+/// A rollback that was broken off is only finished when the same is wanted again.
 pub(super) fn settled_for_rollback(
     app: &Application,
     ctx: &Context,
     session: Session,
-) -> Result<Session, Error> {
-    Ok(put_right(app, ctx, session, Patience::None)?.0)
+    same_again: bool,
+) -> Result<Settled, Error> {
+    let patience = Patience::Leaving { finish_rollback: same_again };
+    put_right(app, ctx, session, patience, &mut BTreeSet::new())
 }
 
 /// How much of what was broken off is waited for.
@@ -70,8 +78,16 @@ enum Patience {
     Full,
     /// A probation is somebody else's.
     WatchedElsewhere,
-    /// No release has to prove itself any more.
-    None,
+    /// No release has to prove itself any more, but that of a rollback where that is wanted.
+    Leaving { finish_rollback: bool },
+}
+
+/// An application in which all is put right that can be.
+pub(super) struct Settled {
+    pub(super) session: Session,
+    pub(super) recovery: Recovery,
+    /// Of the deployments that were gone on with.
+    pub(super) reports: Vec<Report>,
 }
 
 fn put_right(
@@ -79,146 +95,86 @@ fn put_right(
     ctx: &Context,
     mut session: Session,
     patience: Patience,
-) -> Result<(Session, Recovery), Error> {
-    let mut recovery = Recovery { actions: Vec::new(), deployment: None };
-    sweep_releases(app, ctx, &mut session, &mut recovery)?;
-    if let Some(unfinished) = unfinished(&session, patience == Patience::Full) {
-        let outcome;
-        (session, outcome) = finish(app, ctx, session, &unfinished, patience)?;
-        recovery.actions.push(format!("deployment {}: {outcome}", unfinished.deployment));
-        recovery.deployment = Some((unfinished.deployment, outcome));
-    }
-    close_lost(ctx, &mut session)?;
+    tried: &mut BTreeSet<DeploymentId>,
+) -> Result<Settled, Error> {
+    sweep::refuse_if_all_are_gone(app, &session)?;
+    session.claim_return(ctx)?;
     session.notice_link(ctx)?;
-    sweep_files(app);
-    Ok((session, recovery))
+    let actions = sweep::unfinished(app, ctx, &mut session)?;
+    let mut recovery = Recovery { actions, deployments: Vec::new() };
+    let mut reports = Vec::new();
+    while let Some(progress) = next_open(&session, patience, tried) {
+        tried.insert(progress.deployment);
+        let (outcome, report);
+        (session, outcome, report) = finish(app, ctx, session, &progress, patience)?;
+        recovery.actions.push(format!("deployment {}: {outcome}", progress.deployment));
+        recovery.deployments.push((progress.deployment, outcome));
+        reports.extend(report);
+    }
+    session.notice_link(ctx)?;
+    recovery.actions.extend(sweep::forget_gone(app, ctx, &mut session)?);
+    sweep::files(app);
+    Ok(Settled { session, recovery, reports })
 }
 
-/// The deployment that has to be finished or undone.
-fn unfinished(session: &Session, probation_too: bool) -> Option<InProgress> {
+/// The deployment that is to be finished or undone next: the one begun last comes first, since it
+/// has touched the link last.
+fn next_open(
+    session: &Session,
+    patience: Patience,
+    tried: &BTreeSet<DeploymentId>,
+) -> Option<InProgress> {
     let state = session.state();
     let on_probation = state.probation.as_ref().map(|probation| probation.deployment);
-    match &state.in_progress {
-        Some(progress) if on_probation != Some(progress.deployment) => Some(progress.clone()),
-        _ if !probation_too => None,
-        _ => on_probation.map(|deployment| InProgress {
-            deployment,
-            intended: None,
-            activated: true,
-            confirmed: false,
-            revert: None,
-            prepared: None,
-        }),
-    }
-}
-
-/// Whether a release is none: half made, half removed, or its directory was taken away.
-fn is_wreck(app: &Application, release: &ReleaseRecord) -> bool {
-    !release.is_usable() || !app.layout.root().join(&release.path).is_dir()
-}
-
-/// Ends the processes of killed builds, and removes releases that are no releases.
-fn sweep_releases(
-    app: &Application,
-    ctx: &Context,
-    session: &mut Session,
-    recovery: &mut Recovery,
-) -> Result<(), Error> {
-    let left: Vec<_> = session
-        .state()
-        .releases
-        .values()
-        .filter(|release| is_wreck(app, release))
-        .cloned()
-        .collect();
-    for release in left {
-        let ended = end_build(ctx, &release.marker);
-        if ended > 0 {
-            recovery
-                .actions
-                .push(format!("ended {ended} processes of the build of {}", release.id));
-        }
-        if release.is_usable() {
-            ctx.warn(format!(
-                "release {} is gone: there is no directory {}",
-                release.id, release.path
-            ));
-        }
-        if release.state.build == BuildState::Building {
-            let (release, reason) = (release.id.clone(), KILLED.to_owned());
-            session.record(ctx, [Record::ReleaseFailed { release, reason }])?;
-        }
-        prune::remove(app, ctx, session, &release.id)?;
-        recovery.actions.push(match release.is_usable() {
-            true => format!("forgot the release {}, whose directory is gone", release.id),
-            false => format!("removed the unfinished release {}", release.id),
-        });
-    }
-    Ok(())
-}
-
-/// Deployments of which nothing is known any more but that they began.
-fn close_lost(ctx: &Context, session: &mut Session) -> Result<(), Error> {
-    let state = session.state();
-    let going_on = [
-        state.in_progress.as_ref().map(|progress| progress.deployment),
-        state.probation.as_ref().map(|probation| probation.deployment),
-    ];
-    let open = state.deployments.iter().filter(|record| record.outcome.is_none());
-    let open = open.map(|record| record.id).filter(|id| !going_on.contains(&Some(*id)));
-    let lost = |deployment| Record::DeploymentFinished {
-        deployment,
-        outcome: Outcome::Failed { reason: "another deployment has taken its place".into() },
-    };
-    let records: Vec<_> = open.map(lost).collect();
-    session.record(ctx, records)
-}
-
-/// What only this process could have used. That it cannot be removed stops nothing.
-fn sweep_files(app: &Application) {
-    for path in [app.layout.trash(), app.layout.private().join("active.new")] {
-        let _ = remove_tree(&path);
-    }
+    let passed_over = |id| patience != Patience::Full && on_probation == Some(id);
+    let mut open = state.open.iter().rev().filter(|progress| !tried.contains(&progress.deployment));
+    open.find(|progress| !passed_over(progress.deployment)).cloned()
 }
 
 /// Finishes or undoes a deployment that was broken off.
 fn finish(
     app: &Application,
     ctx: &Context,
-    mut session: Session,
+    session: Session,
     progress: &InProgress,
     patience: Patience,
-) -> Result<(Session, Outcome), Error> {
-    let Some(record) = session.state().deployment(progress.deployment).cloned() else {
-        return Ok((session, Outcome::Failed { reason: KILLED.into() }));
+) -> Result<(Session, Outcome, Option<Report>), Error> {
+    let deployment = progress.deployment;
+    let Some(record) = session.state().deployment(deployment).cloned() else {
+        let outcome = Outcome::Failed { reason: KILLED.into() };
+        return close(ctx, session, deployment, outcome, None);
     };
     ctx.note(format!("deployment {} ({}) was broken off", record.id, record.request));
-    let phase = match standing(&session, &record, progress)? {
-        Standing::Nothing(reason) => {
+    let phase = match standing(&session, &record, progress) {
+        Standing::Nothing => {
             abort_prepared(app, ctx, &session, &record, progress);
-            return close(ctx, session, record.id, Outcome::Failed { reason });
+            let outcome = Outcome::Failed { reason: KILLED.into() };
+            return close(ctx, session, deployment, outcome, None);
         }
         Standing::Confirmed { verified } => {
-            return close(ctx, session, record.id, Outcome::Deployed { verified });
+            return close(ctx, session, deployment, Outcome::Deployed { verified }, None);
         }
         Standing::Activated => Phase::Activating,
         Standing::Reverting(fault) => Phase::RevertingLink(fault),
     };
-    if matches!(phase, Phase::Activating) && !progress.activated {
-        let (deployment, to) = (record.id, record.to.clone());
-        session.record(ctx, [Record::Activated { deployment, to }])?;
-    }
-    if patience == Patience::None && matches!(phase, Phase::Activating) {
+    let rollback = matches!(record.request, Request::Rollback { .. });
+    let left = match patience {
+        Patience::Leaving { finish_rollback } => !(finish_rollback && rollback),
+        Patience::Full | Patience::WatchedElsewhere => false,
+    };
+    if left && matches!(phase, Phase::Activating) {
         let reason = "deploykit was killed after the activation".into();
-        return close(ctx, session, record.id, Outcome::Broken { reason });
+        let condemned = left_by_rollback(session.state(), deployment)
+            .map(|(release, reason)| Record::MarkedBad { release, reason });
+        return close(ctx, session, deployment, Outcome::Broken { reason }, condemned);
     }
     resume(app, ctx, session, &record, progress, phase)
 }
 
 /// Where a deployment stood when it was broken off.
 enum Standing {
-    /// Nothing was activated; why.
-    Nothing(String),
+    /// Nothing was activated.
+    Nothing,
     /// The link is switched; the rest is open.
     Activated,
     /// Only its end was not recorded.
@@ -227,32 +183,20 @@ enum Standing {
     Reverting(Fault),
 }
 
-fn standing(
-    session: &Session,
-    record: &DeploymentRecord,
-    progress: &InProgress,
-) -> Result<Standing, Error> {
+fn standing(session: &Session, record: &DeploymentRecord, progress: &InProgress) -> Standing {
     if let Some(revert) = &progress.revert {
         let (reason, bad) = (revert.reason.clone(), revert.bad);
-        return Ok(Standing::Reverting(Fault { reason, bad }));
+        return Standing::Reverting(Fault { reason, bad });
     }
     let state = session.state();
     let release = record.to.as_ref().and_then(|to| state.release(to));
-    if let (Some((_, to)), false) = (&progress.intended, progress.activated) {
-        let path = session.activator.active()?;
-        let target = to.as_ref().and_then(|to| state.release(to)).map(|release| &release.path);
-        return Ok(match target == path.as_ref() {
-            true => Standing::Activated,
-            false => Standing::Nothing(KILLED.into()),
-        });
-    }
-    Ok(match release.map(|release| &release.state.verdict) {
-        _ if !progress.activated => Standing::Nothing(KILLED.into()),
+    match release.map(|release| &release.state.verdict) {
+        _ if !progress.activated => Standing::Nothing,
         Some(Verdict::Confirmed { verified }) if progress.confirmed => {
             Standing::Confirmed { verified: *verified }
         }
         _ => Standing::Activated,
-    })
+    }
 }
 
 fn close(
@@ -260,9 +204,11 @@ fn close(
     mut session: Session,
     deployment: DeploymentId,
     outcome: Outcome,
-) -> Result<(Session, Outcome), Error> {
-    session.record(ctx, [Record::DeploymentFinished { deployment, outcome: outcome.clone() }])?;
-    Ok((session, outcome))
+    with: Option<Record>,
+) -> Result<(Session, Outcome, Option<Report>), Error> {
+    let finished = Record::DeploymentFinished { deployment, outcome: outcome.clone() };
+    session.record(ctx, with.into_iter().chain([finished]))?;
+    Ok((session, outcome, None))
 }
 
 fn abort_prepared(
@@ -273,14 +219,27 @@ fn abort_prepared(
     progress: &InProgress,
 ) {
     let Some(prepared) = &progress.prepared else { return };
-    let aborted = operation_of(app, session, record.to.as_ref())
+    let aborted = operation_of(app, session, record.to.as_ref(), progress)
         .and_then(|operation| Ok(operation.supervisor.abort(ctx, prepared)?));
     if let Err(error) = aborted {
         ctx.warn(format!("new instances may be left: {}", chain(&error)));
     }
 }
 
+/// How the release of a deployment is run: as the deployment says, or else as is recorded with it.
 fn operation_of(
+    app: &Application,
+    session: &Session,
+    id: Option<&ReleaseId>,
+    progress: &InProgress,
+) -> Result<Operation, Error> {
+    match &progress.runtime {
+        Some(tried) => app.operation(tried),
+        None => recorded_operation(app, session, id),
+    }
+}
+
+fn recorded_operation(
     app: &Application,
     session: &Session,
     id: Option<&ReleaseId>,
@@ -297,11 +256,11 @@ fn resume(
     record: &DeploymentRecord,
     progress: &InProgress,
     phase: Phase,
-) -> Result<(Session, Outcome), Error> {
-    let there = operation_of(app, &session, record.to.as_ref())?;
+) -> Result<(Session, Outcome, Option<Report>), Error> {
+    let there = operation_of(app, &session, record.to.as_ref(), progress)?;
     let from = record.from.clone().filter(|from| session.state().releases.contains_key(from));
     let back = match &from {
-        Some(from) => Some(operation_of(app, &session, Some(from))?),
+        Some(from) => Some(recorded_operation(app, &session, Some(from))?),
         None => None,
     };
     let course = Course {
@@ -312,7 +271,6 @@ fn resume(
     let phase = first_phase(&course, &session, record.id, phase);
     let from_path = from.as_ref().and_then(|from| session.state().release(from));
     let from_path = from_path.map(|release| release.path.clone());
-    let same = record.to.is_some() && record.to == from;
     let run = Run {
         app,
         ctx: context(app, ctx, record.id),
@@ -322,28 +280,32 @@ fn resume(
         steps: vec![Step::Service, Step::Verify, Step::Confirm],
         course,
         making: None,
+        reconfigure: record.to.is_some() && record.to == from,
         to: record.to.clone(),
         from,
         from_path,
-        reconfigure: same.then(|| there.runtime.clone()),
         there,
         back,
-        condemn: matches!(record.request, crate::state::Request::Rollback { .. })
-            .then(|| format!("rolled back by {}", record.by.user)),
+        reverting: progress.revert.is_some(),
+        owed: Vec::new(),
+        watched: None,
         prepared: progress.prepared.clone(),
         failure: None,
         decided_elsewhere: None,
         ended_elsewhere: false,
         resumed: true,
         ignoring: Vec::new(),
+        passed_over: None,
         begun: ctx.clock().monotonic(),
     };
-    let outcome = run.execute_from(phase).outcome;
+    let report = run.execute_from(phase);
     if let Some(cause) = ctx.cancellation().cause() {
         return Err(Cancelled(cause).into());
     }
     let session = Session::begin(app, ctx, "recover", super::run::LOCK_AGAIN)?;
-    Ok((session, outcome.unwrap_or(Outcome::Interrupted { signal: Cause::Requested.signal() })))
+    let interrupted = Outcome::Interrupted { signal: Cause::Requested.signal() };
+    let outcome = report.outcome.clone().unwrap_or(interrupted);
+    Ok((session, outcome, Some(report)))
 }
 
 /// The phase to go on with. Only what may not have been done is done again.

@@ -65,6 +65,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Makes it one that does nothing.
+    pub(super) fn idle(&mut self, why: String) {
+        self.action = Action::Nothing { why };
+        self.steps.clear();
+        self.prune.clear();
+    }
+
     /// Whether there is something to do.
     pub fn has_work(&self) -> bool {
         !matches!(self.action, Action::Nothing { .. })
@@ -189,6 +196,6 @@ pub struct Status {
 pub struct Recovery {
     /// What was put right, a line each. Empty when there was nothing.
     pub actions: Vec<String>,
-    /// The deployment that was finished or undone, and how it ended.
-    pub deployment: Option<(DeploymentId, Outcome)>,
+    /// The deployments that were finished or undone, the one begun last first, and how they ended.
+    pub deployments: Vec<(DeploymentId, Outcome)>,
 }

@@ -11,6 +11,7 @@ use camino::Utf8PathBuf;
 use super::application::{Application, Operation};
 use super::error::Error;
 use super::logfile::{self, LogFile};
+use super::place::release_in;
 use super::prune;
 use super::report::{Failure, Report};
 use super::session::Session;
@@ -18,11 +19,10 @@ use super::stored::StoredRelease;
 use super::transition::{Course, Happened, Phase, first, next};
 use super::trouble::Trouble;
 use crate::cancel::Cause;
-use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::event::{EventKind, EventSink, Sinks, millis};
 use crate::id::{DeploymentId, ReleaseId};
-use crate::state::{Outcome, Record, ReleaseRecord, Request};
+use crate::state::{Outcome, ProbationRecord, Record, ReleaseRecord, Request};
 use crate::step::Step;
 use crate::traits::{Builder, Prepared, Resolved, Source};
 
@@ -58,10 +58,14 @@ pub(super) struct Run<'a> {
     pub(super) from_path: Option<Utf8PathBuf>,
     pub(super) there: Operation,
     pub(super) back: Option<Operation>,
-    /// The release stays; its service gets this configuration.
-    pub(super) reconfigure: Option<RuntimeConfig>,
-    /// What is left is bad, and why: an operator rolls it back.
-    pub(super) condemn: Option<String>,
+    /// The release stays; its service is brought over to another configuration.
+    pub(super) reconfigure: bool,
+    /// The release is being left; that is recorded, or owed.
+    pub(super) reverting: bool,
+    /// What could not be recorded when it happened, and must not be left out.
+    pub(super) owed: Vec<Record>,
+    /// The probation that was watched.
+    pub(super) watched: Option<ProbationRecord>,
     pub(super) prepared: Option<Prepared>,
     pub(super) failure: Option<Failure>,
     /// How somebody else has ended the deployment while it was watched.
@@ -72,6 +76,8 @@ pub(super) struct Run<'a> {
     pub(super) resumed: bool,
     /// What cancels nothing any more, until the run has ended: the handle is the caller's.
     pub(super) ignoring: Vec<Cause>,
+    /// What was asked for while it was ignored.
+    pub(super) passed_over: Option<Cause>,
     pub(super) begun: Duration,
 }
 
@@ -87,8 +93,10 @@ impl Run<'_> {
     /// Carries it out from `phase` to its end.
     pub(super) fn execute_from(mut self, mut phase: Phase) -> Report {
         loop {
-            if let Phase::Ended(outcome) = phase {
-                return self.finish(outcome);
+            match phase {
+                Phase::Ended(outcome) => return self.finish(outcome, true),
+                Phase::Stuck(reason) => return self.finish(Outcome::Broken { reason }, false),
+                _ => {}
             }
             let happened = self.perform(&phase);
             if matches!(happened, Happened::DecidedElsewhere(_)) {
@@ -113,7 +121,7 @@ impl Run<'_> {
             Phase::RevertingVerify(_) => self.revert_verify(),
             Phase::WithdrawingService(fault) => self.withdraw_service(fault),
             Phase::WithdrawingLink(fault, _) => self.withdraw_link(fault),
-            Phase::Ended(_) => Happened::Done,
+            Phase::Ended(_) | Phase::Stuck(_) => Happened::Done,
         }
     }
 
@@ -170,7 +178,19 @@ impl Run<'_> {
         records: impl IntoIterator<Item = Record>,
     ) -> Result<(), Error> {
         let ctx = self.ctx.clone();
-        self.session()?.record(&ctx, records)
+        let owed = self.owed.clone();
+        self.session()?.record(&ctx, owed.into_iter().chain(records))?;
+        self.owed.clear();
+        Ok(())
+    }
+
+    /// Writes records of what is being done in any case. What cannot be written now is written
+    /// together with what comes next: that a disk is full must keep no ill release in its place.
+    pub(super) fn record_or_owe(&mut self, records: Vec<Record>) {
+        if let Err(error) = self.record(records.clone()) {
+            self.ctx.warn(format!("this cannot be recorded now: {}", super::error::chain(&error)));
+            self.owed.extend(records);
+        }
     }
 
     /// The record of a release.
@@ -205,7 +225,8 @@ impl Run<'_> {
         for cause in [Cause::HangUp, Cause::Interrupt, Cause::Terminate, Cause::Requested] {
             self.ignore(cause);
         }
-        self.ctx.cancellation().take();
+        let cause = self.ctx.cancellation().take();
+        self.passed_over = self.passed_over.or(cause);
     }
 
     fn ignore(&mut self, cause: Cause) {
@@ -214,16 +235,18 @@ impl Run<'_> {
         }
     }
 
-    /// Records and tells how it ended, and tidies up.
-    fn finish(mut self, outcome: Outcome) -> Report {
-        if !self.ended_elsewhere {
-            let (deployment, outcome) = (self.deployment, outcome.clone());
-            if let Err(error) = self.record([Record::DeploymentFinished { deployment, outcome }]) {
-                self.ctx.warn(format!(
-                    "the outcome cannot be recorded; `deploykit recover` will: {}",
-                    super::error::chain(&error)
-                ));
-            }
+    /// Tells how it ended, and tidies up. Records it when it is settled: then nothing is left for
+    /// recovery.
+    fn finish(mut self, outcome: Outcome, settled: bool) -> Report {
+        let (deployment, told) = (self.deployment, outcome.clone());
+        let ended = Record::DeploymentFinished { deployment, outcome: told };
+        let ended = Some(ended).filter(|_| settled);
+        let to_record = !self.ended_elsewhere && (settled || !self.owed.is_empty());
+        if to_record && let Err(error) = self.record(ended) {
+            self.ctx.warn(format!(
+                "the outcome cannot be recorded; `deploykit recover` will: {}",
+                super::error::chain(&error)
+            ));
         }
         if outcome.is_success() {
             self.prune();
@@ -231,6 +254,10 @@ impl Run<'_> {
         logfile::forget(&self.app.layout, self.deployment, self.app.config.history.logs);
         for cause in self.ignoring.drain(..) {
             self.ctx.cancellation().heed(cause);
+        }
+        // Whoever came by and took this deployment up still wants an end of their own.
+        if let Some(cause) = self.passed_over.take().filter(|_| self.resumed) {
+            self.ctx.cancellation().cancel(cause);
         }
         let elapsed = millis(self.ctx.clock().monotonic().saturating_sub(self.begun));
         let told = outcome.to_string();
@@ -240,7 +267,7 @@ impl Run<'_> {
 
     fn prune(&mut self) {
         let app = self.app;
-        if self.reconfigure.is_some() {
+        if self.reconfigure {
             return;
         }
         // What cannot be removed now is removed the next time.
@@ -269,7 +296,8 @@ impl Run<'_> {
             }
         };
         let path = self.app.activator().active().ok().flatten();
-        let active = path.and_then(|path| Some(state.release_at(&path)?.id.clone()));
+        let found = path.and_then(|path| release_in(&self.app.layout, state, &path));
+        let active = found.map(|release| release.id.clone());
         let source = self.to.as_ref().and_then(|to| Some(state.release(to)?.source.clone()));
         let source = source.or_else(|| Some(self.making.as_ref()?.resolved.id.clone()));
         Report {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -27,15 +28,15 @@ const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// What a tree consists of, as far as it has to be synced.
 #[derive(Debug, Default)]
 struct Tree {
-    files: Vec<Utf8PathBuf>,
-    directories: Vec<Utf8PathBuf>,
+    files: Vec<PathBuf>,
+    directories: Vec<PathBuf>,
     size: TreeSize,
 }
 
 /// Makes everything below `root` durable, and `root`'s own name. Returns how much disk it takes.
 pub(crate) fn sync_tree(ctx: &Context, root: &Utf8Path) -> Result<TreeSize, FileError> {
     let mut tree = Tree::default();
-    survey(root, &mut tree)?;
+    survey(root.as_std_path(), &mut tree)?;
     let entries = tree.files.len() + tree.directories.len();
     if entries <= ONE_BY_ONE || !sync_file_system(ctx, root, patience(entries))? {
         tree.files.iter().chain(&tree.directories).try_for_each(|path| sync_entry(path))?;
@@ -49,33 +50,39 @@ fn patience(entries: usize) -> Duration {
     all.clamp(LEAST_PATIENCE, MOST_PATIENCE)
 }
 
-fn survey(directory: &Utf8Path, tree: &mut Tree) -> Result<(), FileError> {
+/// The names in a tree are the author's: they need not be UTF-8. In an error they are shown as well as
+/// they can be.
+fn named(path: &Path) -> Utf8PathBuf {
+    path.to_string_lossy().into_owned().into()
+}
+
+fn survey(directory: &Path, tree: &mut Tree) -> Result<(), FileError> {
     tree.directories.push(directory.to_owned());
-    for entry in directory.read_dir_utf8().at("list", directory)? {
-        let entry = entry.at("list", directory)?;
-        let found = entry.metadata().at("look at", entry.path())?;
+    for entry in std::fs::read_dir(directory).at("list", &named(directory))? {
+        let entry = entry.at("list", &named(directory))?;
+        let found = entry.metadata().at("look at", &named(&entry.path()))?;
         tree.size.entries += 1;
         tree.size.bytes += found.blocks() * 512;
         if found.is_dir() {
-            survey(entry.path(), tree)?;
+            survey(&entry.path(), tree)?;
         } else if found.is_file() {
-            tree.files.push(entry.into_path());
+            tree.files.push(entry.path());
         }
     }
     Ok(())
 }
 
-fn sync_entry(path: &Utf8Path) -> Result<(), FileError> {
+fn sync_entry(path: &Path) -> Result<(), FileError> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     match opened {
         // What the build made unreadable for ourselves can only be synced with the whole.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             let parent = path.parent().unwrap_or(path);
-            let dir = File::open(parent).at("open", parent)?;
-            nix::unistd::syncfs(dir).at("sync the file system of", path)
+            let dir = File::open(parent).at("open", &named(parent))?;
+            nix::unistd::syncfs(dir).at("sync the file system of", &named(path))
         }
-        opened => opened.and_then(|file| file.sync_all()).at("sync", path),
+        opened => opened.and_then(|file| file.sync_all()).at("sync", &named(path)),
     }
 }
 
@@ -105,6 +112,8 @@ fn sync_file_system(ctx: &Context, root: &Utf8Path, patience: Duration) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -120,16 +129,18 @@ mod tests {
         let root = Utf8Path::from_path(dir.path()).unwrap().join("release");
         std::fs::create_dir_all(root.join("a/b")).unwrap();
         std::fs::write(root.join("a/file"), vec![1; 5000]).unwrap();
+        let odd = std::ffi::OsStr::from_bytes(b"\xff");
+        std::fs::write(root.as_std_path().join("a").join(odd), "x").unwrap();
         std::os::unix::fs::symlink("/nowhere", root.join("a/dangling")).unwrap();
         nix::unistd::mkfifo(root.join("fifo").as_std_path(), nix::sys::stat::Mode::S_IRWXU)
             .unwrap();
         let ctx = Context::new().unwrap();
         let size = sync_tree(&ctx, &root).unwrap();
-        assert_eq!(size.entries, 5);
+        assert_eq!(size.entries, 6);
         assert!(size.bytes >= 5000);
         for number in 0..ONE_BY_ONE {
             std::fs::write(root.join(format!("a/b/{number}")), "x").unwrap();
         }
-        assert_eq!(sync_tree(&ctx, &root).unwrap().entries, 5 + ONE_BY_ONE as u64);
+        assert_eq!(sync_tree(&ctx, &root).unwrap().entries, 6 + ONE_BY_ONE as u64);
     }
 }

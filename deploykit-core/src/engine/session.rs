@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::adopt;
 use super::application::Application;
-use super::error::Error;
+use super::error::{Error, chain};
+use super::place::release_in;
+use super::switch::superseded;
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::lock::{Which, is_watched};
-use crate::state::{Holder, Journal, Lock, LockError, Outcome, Record, ReleaseRecord, State};
+use crate::state::{
+    Holder, InProgress, Journal, Layout, Lock, LockError, Outcome, Record, ReleaseRecord, State,
+};
 use crate::traits::Activator;
 
 /// The right to change an application, until it is dropped.
@@ -18,6 +22,7 @@ pub(super) struct Session {
     pub(super) lock: Lock,
     pub(super) journal: Journal,
     pub(super) activator: Arc<dyn Activator>,
+    layout: Layout,
 }
 
 impl Session {
@@ -32,7 +37,11 @@ impl Session {
         let lock = Lock::acquire(ctx, &app.layout, holder, wait)?;
         let keep = usize::try_from(app.config.history.keep).unwrap_or(usize::MAX);
         let journal = Journal::open(&app.layout, &lock, keep)?;
-        let mut session = Self { lock, journal, activator: app.activator() };
+        if let Some(late) = journal.late() {
+            ctx.warn(format!("the journal grows on: {}", chain(late)));
+        }
+        let (activator, layout) = (app.activator(), app.layout.clone());
+        let mut session = Self { lock, journal, activator, layout };
         adopt::existing(app, ctx, &mut session)?;
         Ok(session)
     }
@@ -82,7 +91,7 @@ impl Session {
     /// The release that is active, by the link.
     pub(super) fn active(&self) -> Result<Option<&ReleaseRecord>, Error> {
         let path = self.activator.active()?;
-        Ok(path.and_then(|path| self.state().release_at(&path)))
+        Ok(path.and_then(|path| release_in(&self.layout, self.state(), &path)))
     }
 
     /// The number of the next deployment.
@@ -90,11 +99,60 @@ impl Session {
         DeploymentId(self.state().last_deployment.0 + 1)
     }
 
+    /// Records the activation by a deployment that was killed between switching the link and
+    /// recording that.
+    fn claim_activation(&mut self, ctx: &Context) -> Result<(), Error> {
+        let link = self.active()?.map(|release| release.id.clone());
+        let state = self.state();
+        let last = state.last_active();
+        if link.as_ref() == last {
+            return Ok(());
+        }
+        let to = |progress: &InProgress| progress.intended.as_ref().map(|(_, to)| to.clone());
+        if let Some(forth) = state.open.iter().rev().find(|p| to(p) == Some(link.clone())) {
+            let deployment = forth.deployment;
+            let activated = Record::Activated { deployment, to: link };
+            let record = state.deployment(deployment);
+            let (request, by) = record.map(|r| (r.request.to_string(), &*r.by.user)).unzip();
+            let (request, by) = (request.unwrap_or_default(), by.unwrap_or_default());
+            let ended = superseded(state, deployment, &request, by);
+            self.record(ctx, [activated].into_iter().chain(ended))?;
+        }
+        Ok(())
+    }
+
+    /// Records the way back of a deployment that was killed on it, where the link alone tells of it:
+    /// the disk was full, say.
+    pub(super) fn claim_return(&mut self, ctx: &Context) -> Result<(), Error> {
+        let link = self.active()?.map(|release| release.id.clone());
+        let state = self.state();
+        let last = state.last_active();
+        if link.as_ref() == last {
+            return Ok(());
+        }
+        let going_back = |progress: &&InProgress| {
+            let deployment = state.deployment(progress.deployment);
+            progress.activated
+                && deployment.is_some_and(|d| d.to.as_ref() == last && d.from == link)
+        };
+        let Some(back) = state.open.iter().rev().find(going_back) else { return Ok(()) };
+        let deployment = back.deployment;
+        let revert = Record::RevertStarted {
+            deployment,
+            to: link.clone(),
+            reason: "it was taken back, and why could not be recorded".into(),
+            bad: false,
+        };
+        let revert = Some(revert).filter(|_| back.revert.is_none());
+        let activated = Record::Activated { deployment, to: link };
+        self.record(ctx, revert.into_iter().chain([activated]))
+    }
+
     /// Takes a link that somebody else has changed as a fact.
     pub(super) fn notice_link(&mut self, ctx: &Context) -> Result<(), Error> {
+        self.claim_activation(ctx)?;
         let path = self.activator.active()?;
-        let found = path.as_ref().and_then(|path| self.state().release_at(path));
-        let found: Option<ReleaseId> = found.map(|release| release.id.clone());
+        let found: Option<ReleaseId> = self.active()?.map(|release| release.id.clone());
         let unknown = if found.is_none() { path } else { None };
         let state = self.state();
         if found.as_ref() == state.last_active() && unknown == state.foreign_link {

@@ -4,12 +4,13 @@
 //! through a link that the release itself brought along: a tree may be hostile.
 
 use std::io;
+use std::path::Path;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Error;
 use crate::config::{RelPath, SharedConfig};
-use crate::state::files::{At as _, remove_tree, sync_dir};
+use crate::state::files::{self, At as _, make_dirs, remove_tree, sync_dir};
 use crate::state::{FileError, Layout};
 
 /// Where one shared thing lies, and where a release wants it.
@@ -24,8 +25,12 @@ struct Place {
 /// The shared files that are missing in `shared/`, when there have been releases before: then
 /// nothing will bring them, and it is better to fail before anything is fetched.
 pub(crate) fn missing_files(layout: &Layout, config: &SharedConfig) -> Result<(), Error> {
-    let missing = |path: &&RelPath| !exists(&layout.shared().join(path.as_path()));
-    let missing: Vec<_> = config.files.iter().filter(missing).collect();
+    let mut missing = Vec::new();
+    for path in &config.files {
+        if !is_shared_file(&layout.shared().join(path.as_path()))? {
+            missing.push(path);
+        }
+    }
     refuse_missing(layout, &missing)
 }
 
@@ -45,9 +50,13 @@ pub(crate) fn link_files(
     root: &Utf8Path,
 ) -> Result<usize, Error> {
     let places = places(layout, root, &config.files)?;
-    let found = |place: &Place| exists(&place.shared) || is_file(&place.in_release);
-    let missing = config.files.iter().zip(&places).filter(|(_, place)| !found(place));
-    let missing: Vec<_> = missing.map(|(path, _)| path).collect();
+    let mut missing = Vec::new();
+    for (path, place) in config.files.iter().zip(&places) {
+        let to_seed = || !exists(&place.shared) && is_file(&place.in_release);
+        if !is_shared_file(&place.shared)? && !to_seed() {
+            missing.push(path);
+        }
+    }
     refuse_missing(layout, &missing)?;
     for place in &places {
         if !exists(&place.shared) {
@@ -71,8 +80,11 @@ pub(crate) fn link_directories(
             if is_directory(&place.in_release) {
                 seed(place, copy_directory)?;
             } else {
-                std::fs::create_dir_all(&place.shared).at("make", &place.shared)?;
+                make_dirs(&place.shared)?;
             }
+        } else if !files::is_directory(&place.shared)? {
+            let (path, wanted) = (place.shared.clone(), "directory");
+            return Err(Error::SharedKind { path, wanted });
         }
         link(place)?;
     }
@@ -94,41 +106,44 @@ fn place(layout: &Layout, root: &Utf8Path, path: &Utf8Path) -> Result<Place, Err
             );
         }
     }
-    let below = root.strip_prefix(layout.root()).unwrap_or(root).components().count();
-    let up = "../".repeat(below + path.components().count() - 1);
-    Ok(Place {
-        shared: layout.shared().join(path),
-        in_release: root.join(path),
-        target: Utf8PathBuf::from(format!("{up}shared/{path}")),
-    })
+    let (shared, in_release) = (layout.shared().join(path), root.join(path));
+    // The releases may lie elsewhere, behind a link: the way goes from where they really are.
+    let real = root.canonicalize_utf8().at("look at", root)?;
+    let from = real.join(path);
+    let target = way(from.parent().unwrap_or(&from), &shared);
+    Ok(Place { shared, in_release, target })
+}
+
+/// The relative path that leads from a directory to `to`; both are absolute, and without links.
+fn way(from: &Utf8Path, to: &Utf8Path) -> Utf8PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(common).map(|_| "..");
+    up.chain(to.components().skip(common).map(|component| component.as_str())).collect()
 }
 
 /// Copies what a release has to the shared place: under another name first, so that a kill leaves
 /// no half of it under the right one.
-fn seed(
-    place: &Place,
-    copy: impl Fn(&Utf8Path, &Utf8Path) -> io::Result<()>,
-) -> Result<(), FileError> {
+fn seed(place: &Place, copy: impl Fn(&Path, &Path) -> io::Result<()>) -> Result<(), FileError> {
     let parent = place.shared.parent().unwrap_or(&place.shared);
-    std::fs::create_dir_all(parent).at("make", parent)?;
+    make_dirs(parent)?;
     let name = place.shared.file_name().unwrap_or_default();
     let new = parent.join(format!(".{name}.deploykit-new"));
     remove_tree(&new)?;
-    copy(&place.in_release, &new).at("copy", &place.in_release)?;
+    copy(place.in_release.as_std_path(), new.as_std_path()).at("copy", &place.in_release)?;
     std::fs::File::open(&new).and_then(|file| file.sync_all()).at("sync", &new)?;
     std::fs::rename(&new, &place.shared).at("make", &place.shared)?;
     sync_dir(parent)
 }
 
-fn copy_directory(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::create_dir(to)?;
-    for entry in from.read_dir_utf8()? {
+    for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
         if kind.is_dir() {
-            copy_directory(entry.path(), &target)?;
+            copy_directory(&entry.path(), &target)?;
         } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(entry.path().read_link_utf8()?, &target)?;
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &target)?;
         } else if kind.is_file() {
             std::fs::copy(entry.path(), &target)?;
             std::fs::File::open(&target)?.sync_all()?;
@@ -143,6 +158,15 @@ fn link(place: &Place) -> Result<(), FileError> {
     let parent = place.in_release.parent().unwrap_or(&place.in_release);
     std::fs::create_dir_all(parent).at("make", parent)?;
     std::os::unix::fs::symlink(&place.target, &place.in_release).at("link", &place.in_release)
+}
+
+/// Whether a shared file is there. What is no file cannot be shared as one.
+fn is_shared_file(path: &Utf8Path) -> Result<bool, Error> {
+    if files::is_directory(path)? {
+        return Err(Error::SharedKind { path: path.to_owned(), wanted: "file" });
+    }
+    // A link to nothing is no file that a release could read.
+    Ok(path.exists())
 }
 
 /// Whether there is something, a dangling link included.
@@ -224,6 +248,35 @@ mod tests {
         assert_eq!(std::fs::read_to_string(app.layout.shared().join("data/sub/x")).unwrap(), "x");
         std::fs::write(app.root.join("log/app/today"), "y").unwrap();
         assert!(app.layout.shared().join("log/app/today").exists());
+    }
+
+    #[test]
+    fn what_is_of_another_kind_is_refused_and_a_link_to_nothing_is_missing() {
+        let app = app();
+        std::fs::create_dir_all(app.layout.shared().join("conf")).unwrap();
+        std::fs::write(app.layout.shared().join("data"), "").unwrap();
+        let error = link_files(&app.layout, &config(&["conf"], &[]), &app.root).unwrap_err();
+        assert!(error.to_string().ends_with("shared/conf is no file"), "{error}");
+        let dirs = config(&[], &["data"]).dirs;
+        let error = link_directories(&app.layout, &dirs, &app.root).unwrap_err();
+        assert!(error.to_string().ends_with("shared/data is no directory"), "{error}");
+        std::os::unix::fs::symlink("nowhere", app.layout.shared().join(".env")).unwrap();
+        std::fs::write(app.root.join(".env"), "").unwrap();
+        let error = link_files(&app.layout, &config(&[".env"], &[]), &app.root).unwrap_err();
+        assert_eq!(error.to_string(), "shared files are missing: .env");
+    }
+
+    #[test]
+    fn releases_may_lie_behind_a_link() {
+        let app = app();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::remove_dir_all(app.layout.releases()).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), app.layout.releases()).unwrap();
+        std::fs::create_dir_all(app.root.join("etc")).unwrap();
+        std::fs::create_dir_all(app.layout.shared().join("etc")).unwrap();
+        std::fs::write(app.layout.shared().join("etc/app.conf"), "x").unwrap();
+        link_files(&app.layout, &config(&["etc/app.conf"], &[]), &app.root).unwrap();
+        assert_eq!(std::fs::read_to_string(app.root.join("etc/app.conf")).unwrap(), "x");
     }
 
     #[test]

@@ -8,10 +8,52 @@ use super::run::Run;
 use super::transition::{Fault, Happened};
 use super::trouble::Trouble;
 use crate::event::EventKind;
-use crate::id::ReleaseId;
-use crate::state::{ConfirmedBy, Outcome, Record};
+use crate::id::{DeploymentId, ReleaseId};
+use crate::state::files::is_directory;
+use crate::state::{ConfirmedBy, Outcome, Record, Request, State};
 use crate::step::Step;
 use crate::traits::{Release, SupervisorError, Switching};
+
+/// The ends of the deployments that are open when deployment `own` activates a release.
+pub(super) fn superseded(state: &State, own: DeploymentId, request: &str, by: &str) -> Vec<Record> {
+    let reason = format!("{request} by {by} (#{own})");
+    let open = state.open.iter().map(|progress| progress.deployment).filter(|id| *id != own);
+    let ended = open.map(|deployment| Record::DeploymentFinished {
+        deployment,
+        outcome: Outcome::RolledBack { reason: reason.clone() },
+    });
+    ended.collect()
+}
+
+/// What is recorded when the release of a deployment has proved good, whoever says so: the release
+/// that a rollback left is bad now, and the way to run the service that was tried is the right one.
+pub(super) fn confirmation(
+    state: &State,
+    deployment: DeploymentId,
+    release: &ReleaseId,
+    by: ConfirmedBy,
+) -> Vec<Record> {
+    let left = left_by_rollback(state, deployment).filter(|(left, _)| left != release);
+    let left = left.map(|(release, reason)| Record::MarkedBad { release, reason });
+    let tried = state.progress(deployment).and_then(|progress| progress.runtime.as_deref());
+    let tried = tried.map(|runtime| Record::RuntimeChanged {
+        release: release.clone(),
+        runtime: runtime.clone(),
+    });
+    let confirmed = Record::Confirmed { release: release.clone(), by };
+    left.into_iter().chain(tried).chain([confirmed]).collect()
+}
+
+/// The release that a deployment leaves because an operator rolls it back, and the reason.
+pub(super) fn left_by_rollback(
+    state: &State,
+    deployment: DeploymentId,
+) -> Option<(ReleaseId, String)> {
+    let record = state.deployment(deployment)?;
+    let rollback = matches!(record.request, Request::Rollback { .. });
+    let left = record.from.clone().filter(|_| rollback)?;
+    Some((left, format!("rolled back by {}", record.by.user)))
+}
 
 impl Run<'_> {
     /// Starts the new instances beside the old ones.
@@ -40,9 +82,8 @@ impl Run<'_> {
 
     /// Switches the link.
     pub(super) fn activate(&mut self) -> Happened {
-        if self.reconfigure.is_some() {
-            self.survive_hang_up();
-            return Happened::Done;
+        if self.reconfigure {
+            return self.begin_reconfiguration();
         }
         self.step(Step::Activate, "", |run| {
             run.ctx.check()?;
@@ -63,6 +104,18 @@ impl Run<'_> {
             run.ctx.emit(EventKind::Activated { from: run.from.clone(), to });
             Ok(path.into_string())
         })
+    }
+
+    /// The link stays where it is. That the service is about to be touched is recorded all the same.
+    fn begin_reconfiguration(&mut self) -> Happened {
+        self.survive_hang_up();
+        let activated = Record::Activated { deployment: self.deployment, to: self.to.clone() };
+        let recorded =
+            self.superseded().and_then(|ended| self.record([vec![activated], ended].concat()));
+        match recorded {
+            Ok(()) => Happened::Done,
+            Err(error) => Trouble::from(error).happened(),
+        }
     }
 
     /// The path of a release, relative to the application's directory.
@@ -88,16 +141,9 @@ impl Run<'_> {
 
     /// The ends of the deployments whose probation this activation ends.
     fn superseded(&mut self) -> Result<Vec<Record>, Error> {
-        let own = self.deployment;
-        let reason = format!("{} by {} (#{own})", self.request, self.app.actor.user);
-        let state = self.session()?.state();
-        let open = state.deployments.iter().filter(|record| record.outcome.is_none());
-        let open = open.map(|record| record.id).filter(|id| *id != own);
-        let ended = open.map(|deployment| Record::DeploymentFinished {
-            deployment,
-            outcome: Outcome::RolledBack { reason: reason.clone() },
-        });
-        Ok(ended.collect())
+        let (own, by) = (self.deployment, self.app.actor.user.clone());
+        let request = self.request.to_string();
+        Ok(superseded(self.session()?.state(), own, &request, &by))
     }
 
     /// Brings the service over.
@@ -135,36 +181,37 @@ impl Run<'_> {
     /// Declares the release good.
     pub(super) fn confirm(&mut self) -> Happened {
         let verified = self.course.there.watched;
-        self.step(Step::Confirm, "", |run| {
+        let happened = self.step(Step::Confirm, "", |run| {
             let Some(release) = run.to.clone() else { return Ok(String::new()) };
+            if run.is_decided_elsewhere()? {
+                return Ok(String::new());
+            }
             let by = if verified { ConfirmedBy::Health } else { ConfirmedBy::Nothing };
-            let runtime = run.reconfigure.clone();
-            let runtime =
-                runtime.map(|runtime| Record::RuntimeChanged { release: release.clone(), runtime });
-            let left = run.from.clone().filter(|left| *left != release).zip(run.condemn.clone());
-            let left = left.map(|(release, reason)| Record::MarkedBad { release, reason });
-            let confirmed = Record::Confirmed { release: release.clone(), by };
-            run.record(left.into_iter().chain(runtime).chain([confirmed]))?;
+            let deployment = run.deployment;
+            let records = confirmation(run.session()?.state(), deployment, &release, by);
+            run.record(records)?;
             run.ctx.emit(EventKind::Confirmed { release, verified });
             Ok(String::new())
-        })
+        });
+        self.unless_decided_elsewhere(happened)
     }
 
     /// Records that the deployment is being taken back, once.
     fn begin_revert(&mut self, fault: &Fault) -> Result<(), Error> {
         self.survive_everything();
         let (deployment, to) = (self.deployment, self.from.clone());
-        let progress = self.session()?.state().in_progress.as_ref();
-        if progress.is_some_and(|p| p.deployment == deployment && p.revert.is_some()) {
+        let progress = self.session()?.state().progress(deployment);
+        let begun = progress.is_some_and(|progress| progress.revert.is_some());
+        if std::mem::replace(&mut self.reverting, true) || begun {
             return Ok(());
         }
+        let (reason, bad) = (fault.reason.clone(), fault.bad);
         // A changed configuration that fails is no fault of the release that it was tried on.
-        let bad = fault.bad && self.reconfigure.is_none();
-        let reason = fault.reason.clone();
-        let mark = self.to.clone().filter(|_| bad);
+        let mark = self.to.clone().filter(|_| bad && !self.reconfigure);
         let mark = mark.map(|release| Record::MarkedBad { release, reason: reason.clone() });
         let revert = Record::RevertStarted { deployment, to, reason, bad };
-        self.record([revert].into_iter().chain(mark))
+        self.record_or_owe([revert].into_iter().chain(mark).collect());
+        Ok(())
     }
 
     /// Switches the link back.
@@ -173,7 +220,7 @@ impl Run<'_> {
         let fault = fault.clone();
         self.step(Step::Revert, detail, |run| {
             run.begin_revert(&fault)?;
-            if run.reconfigure.is_some() {
+            if run.reconfigure {
                 return Ok("the configuration of the service".to_owned());
             }
             run.put_link_back()
@@ -184,9 +231,16 @@ impl Run<'_> {
         let to = self.to.clone();
         let now = self.path_of(to.as_ref())?;
         let (back, id) = (self.from_path.clone(), self.from.clone());
+        if let Some(back) = &back {
+            let path = self.app.layout.root().join(back);
+            if !is_directory(&path)? {
+                let what = format!("the directory of the previous release is gone: {path}");
+                return Err(Error::Unsettled { what }.into());
+            }
+        }
         self.switch_link(Some(&now), back.as_ref())?;
         let deployment = self.deployment;
-        self.record([Record::Activated { deployment, to: id.clone() }])?;
+        self.record_or_owe(vec![Record::Activated { deployment, to: id.clone() }]);
         self.ctx.emit(EventKind::Activated { from: to, to: id });
         Ok(back.map_or_else(|| "nothing is active".to_owned(), Utf8PathBuf::into_string))
     }

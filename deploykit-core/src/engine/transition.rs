@@ -9,6 +9,9 @@
 //!                                                  Reverting: link, service, verify ─▶ Ended
 //!                                                  Withdrawing: service, link ─▶ Ended (the first time)
 //! ```
+//!
+//! What cannot be recorded or undone is `Stuck`: the deployment stays open, and recovery goes on with
+//! it.
 
 use crate::cancel::Cause;
 use crate::state::Outcome;
@@ -56,7 +59,8 @@ impl End {
 pub(crate) struct Fault {
     /// In words.
     pub(crate) reason: String,
-    /// Whether the release is to blame: not, when a person interrupted.
+    /// Whether the release is to blame: not, when a person interrupted, or when deploykit itself
+    /// could not go on.
     pub(crate) bad: bool,
 }
 
@@ -91,6 +95,8 @@ pub(crate) enum Phase {
     WithdrawingLink(Fault, Option<String>),
     /// It is over.
     Ended(Outcome),
+    /// It could be brought neither to its end nor back. What is left of it is for recovery.
+    Stuck(String),
 }
 
 /// What came of a phase.
@@ -98,8 +104,14 @@ pub(crate) enum Phase {
 pub(crate) enum Happened {
     /// What was to be done is done; health held.
     Done,
-    /// It could not be done; the service is ill.
-    Failed(String),
+    /// It could not be done; why.
+    Failed {
+        /// In words.
+        reason: String,
+        /// What failed is deploykit's own (a full disk, a lock that cannot be had), and tells nothing
+        /// of the release.
+        own: bool,
+    },
     /// Somebody asked for an end.
     Cancelled(Cause),
     /// Somebody else, who had the right, has decided it: an operator's `confirm` or `rollback`.
@@ -134,12 +146,10 @@ pub(crate) fn next(course: &Course, phase: Phase, happened: Happened) -> Phase {
         },
         Phase::Confirming => match fault(happened) {
             None => Phase::Ended(Outcome::Deployed { verified: course.there.watched }),
-            Some(fault) => Phase::Ended(Outcome::Broken {
-                reason: format!(
-                    "it is active, but cannot be recorded as confirmed: {}",
-                    fault.reason
-                ),
-            }),
+            Some(fault) => Phase::Stuck(format!(
+                "it is active, but cannot be recorded as confirmed: {}",
+                fault.reason
+            )),
         },
         reverting => after_revert_step(course, reverting, happened),
     }
@@ -198,33 +208,44 @@ fn after_revert_step(course: &Course, phase: Phase, happened: Happened) -> Phase
             | Phase::RevertingVerify(fault),
             None,
         ) => Phase::Ended(Outcome::RolledBack { reason: fault.reason }),
-        (Phase::RevertingLink(fault), Some(why)) => broken(&fault, "going back failed", &why),
-        (Phase::RevertingService(fault), Some(why)) => {
-            broken(&fault, "the previous release is active, but its service did not start", &why)
+        (Phase::RevertingLink(fault), Some(why)) => {
+            Phase::Stuck(both(&fault, "going back failed", &why))
         }
+        (Phase::RevertingService(fault), Some(why)) => Phase::Stuck(both(
+            &fault,
+            "the previous release is active, but its service did not start",
+            &why,
+        )),
         (Phase::RevertingVerify(fault), Some(why)) => {
-            broken(&fault, "the previous release is active, but is not well either", &why)
+            let what = "the previous release is active, but is not well either";
+            Phase::Ended(Outcome::Broken { reason: both(&fault, what, &why) })
         }
         (Phase::WithdrawingService(fault), went_wrong) => Phase::WithdrawingLink(fault, went_wrong),
         (Phase::WithdrawingLink(fault, None), None) => {
             Phase::Ended(Outcome::Failed { reason: fault.reason })
         }
-        (Phase::WithdrawingLink(fault, before), went_wrong) => {
-            let why = before.or(went_wrong).unwrap_or_default();
-            broken(&fault, "withdrawing the first release failed", &why)
+        (Phase::WithdrawingLink(fault, Some(why)), None) => {
+            let reason = both(&fault, WITHDRAWING_FAILED, &why);
+            Phase::Ended(Outcome::Broken { reason })
+        }
+        (Phase::WithdrawingLink(fault, before), Some(why)) => {
+            Phase::Stuck(both(&fault, WITHDRAWING_FAILED, &before.unwrap_or(why)))
         }
         // Every other phase is dealt with before.
         (other, _) => other,
     }
 }
 
-fn broken(fault: &Fault, what: &str, why: &str) -> Phase {
-    Phase::Ended(Outcome::Broken { reason: format!("{}; {what}: {why}", fault.reason) })
+const WITHDRAWING_FAILED: &str = "withdrawing the first release failed";
+
+/// Why it went back, and why it did not get there.
+fn both(fault: &Fault, what: &str, why: &str) -> String {
+    format!("{}; {what}: {why}", fault.reason)
 }
 
 fn end(happened: Happened) -> Option<End> {
     match happened {
-        Happened::Failed(reason) => Some(End::Failed(reason)),
+        Happened::Failed { reason, .. } => Some(End::Failed(reason)),
         Happened::Cancelled(cause) => Some(End::Interrupted(cause)),
         Happened::Done | Happened::DecidedElsewhere(_) => None,
     }
@@ -232,7 +253,7 @@ fn end(happened: Happened) -> Option<End> {
 
 fn fault(happened: Happened) -> Option<Fault> {
     match happened {
-        Happened::Failed(reason) => Some(Fault { reason, bad: true }),
+        Happened::Failed { reason, own } => Some(Fault { reason, bad: !own }),
         Happened::Cancelled(cause) => Some(Fault { reason: cause.to_string(), bad: false }),
         Happened::Done | Happened::DecidedElsewhere(_) => None,
     }
@@ -266,21 +287,28 @@ mod tests {
         })
     }
 
+    fn failed(own: bool) -> Happened {
+        Happened::Failed { reason: "why".into(), own }
+    }
+
     fn happened() -> impl Strategy<Value = Happened> {
         prop_oneof![
             6 => Just(Happened::Done),
-            1 => Just(Happened::Failed("why".into())),
+            1 => any::<bool>().prop_map(failed),
             1 => Just(Happened::Cancelled(Cause::Interrupt)),
         ]
     }
 
-    /// Runs a deployment; what came of phases that are not given any more is `Done`.
-    fn run(course: &Course, results: &[Happened]) -> (Vec<(Phase, Happened)>, Outcome) {
+    /// Runs a deployment; what came of phases that are not given any more is `Done`. There is no
+    /// outcome when it is stuck.
+    fn run(course: &Course, results: &[Happened]) -> (Vec<(Phase, Happened)>, Option<Outcome>) {
         let mut results = results.iter().cloned();
         let (mut path, mut phase) = (Vec::new(), first(course));
         for _ in 0..50 {
-            if let Phase::Ended(outcome) = phase {
-                return (path, outcome);
+            match phase {
+                Phase::Ended(outcome) => return (path, Some(outcome)),
+                Phase::Stuck(_) => return (path, None),
+                _ => {}
             }
             let happened = results.next().unwrap_or(Happened::Done);
             path.push((phase.clone(), happened.clone()));
@@ -301,7 +329,16 @@ mod tests {
             let is = |wanted: fn(&Phase) -> bool| path.iter().any(|(phase, _)| wanted(phase));
             let reverted = is(|p| matches!(p, Phase::RevertingLink(_)));
             let withdrawn = is(|p| matches!(p, Phase::WithdrawingLink(..)));
+            let own_failure = |(phase, happened): &(Phase, Happened)| {
+                *phase == Phase::Watching && *happened == failed(true)
+            };
+            if path.iter().any(own_failure) {
+                let blamed = |p: &Phase| matches!(p, Phase::RevertingLink(Fault { bad: true, .. }));
+                prop_assert!(!path.iter().any(|(phase, _)| blamed(phase)));
+            }
             match outcome {
+                None => prop_assert!(activated),
+                Some(outcome) => match outcome {
                 Outcome::Deployed { verified } => {
                     prop_assert!(activated && reached(&path, &Phase::Confirming));
                     prop_assert!(!reverted && !withdrawn);
@@ -311,6 +348,7 @@ mod tests {
                 Outcome::Interrupted { .. } => prop_assert!(!activated),
                 Outcome::RolledBack { .. } => prop_assert!(activated && reverted && course.back.is_some()),
                 Outcome::Broken { .. } => prop_assert!(activated),
+                },
             }
             prop_assert!(!(reverted && withdrawn));
             prop_assert!(!(withdrawn && course.back.is_some()));
@@ -329,7 +367,7 @@ mod tests {
         #[test]
         fn a_service_that_was_brought_over_is_brought_back(course in course(), results in prop::collection::vec(happened(), 0..20)) {
             let (path, outcome) = run(&course, &results);
-            if let (Outcome::RolledBack { .. }, Some(back)) = (outcome, course.back) {
+            if let (Some(Outcome::RolledBack { .. }), Some(back)) = (outcome, course.back) {
                 let done = |wanted: fn(&Phase) -> bool| {
                     path.iter().any(|(phase, happened)| wanted(phase) && *happened == Happened::Done)
                 };
@@ -347,8 +385,31 @@ mod tests {
         let course = Course { preparation: Vec::new(), there: way, back: Some(way) };
         let phase = next(&course, Phase::Watching, Happened::Cancelled(Cause::Interrupt));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: false, .. })));
-        let phase = next(&course, Phase::Watching, Happened::Failed("500".into()));
+        let phase = next(&course, Phase::Watching, failed(false));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: true, .. })));
+        let phase = next(&course, Phase::Watching, failed(true));
+        assert!(matches!(phase, Phase::RevertingLink(Fault { bad: false, .. })));
+    }
+
+    #[test]
+    fn what_can_be_neither_finished_nor_undone_stays_open() {
+        let way = Way { switching: Switching::Restart, watched: true };
+        let course = Course { preparation: Vec::new(), there: way, back: Some(way) };
+        let fault = || Fault { reason: "500".into(), bad: true };
+        for phase in [
+            Phase::Confirming,
+            Phase::RevertingLink(fault()),
+            Phase::RevertingService(fault()),
+            Phase::WithdrawingLink(fault(), None),
+        ] {
+            let after = next(&course, phase.clone(), failed(true));
+            assert!(matches!(after, Phase::Stuck(_)), "{phase:?}");
+        }
+        let ill = next(&course, Phase::RevertingVerify(fault()), failed(false));
+        assert!(
+            matches!(ill, Phase::Ended(Outcome::Broken { .. })),
+            "looking again changes nothing"
+        );
     }
 
     #[test]

@@ -21,9 +21,18 @@ struct Inner {
     tail: Vec<String>,
     hint: Option<String>,
     cancelled: Option<Cause>,
+    /// It tells nothing of the release: deploykit itself could not go on.
+    own: bool,
 }
 
 impl Trouble {
+    /// The release is ill.
+    pub(super) fn ill(why: String) -> Self {
+        let mut trouble = Self::new(&Error::Unsettled { what: why }, None, &[]);
+        trouble.0.own = false;
+        trouble
+    }
+
     fn new(error: &dyn std::error::Error, hint: Option<String>, tail: &[String]) -> Self {
         Self(Box::new(Inner {
             error: error.to_string(),
@@ -32,6 +41,7 @@ impl Trouble {
             tail: tail.to_vec(),
             hint,
             cancelled: None,
+            own: true,
         }))
     }
 
@@ -42,7 +52,7 @@ impl Trouble {
 
     /// The same without secrets: what comes of it is recorded.
     pub(super) fn masked(mut self, masker: &Masker) -> Self {
-        let Inner { error, causes, line, tail, hint, cancelled: _ } = &mut *self.0;
+        let Inner { error, causes, line, tail, hint, cancelled: _, own: _ } = &mut *self.0;
         for text in causes.iter_mut().chain(tail).chain(hint).chain([error, line]) {
             *text = masker.mask(text).into_owned();
         }
@@ -58,7 +68,7 @@ impl Trouble {
     pub(super) fn happened(&self) -> Happened {
         match self.0.cancelled {
             Some(cause) => Happened::Cancelled(cause),
-            None => Happened::Failed(self.0.line.clone()),
+            None => Happened::Failed { reason: self.0.line.clone(), own: self.0.own },
         }
     }
 
@@ -95,7 +105,10 @@ impl From<SupervisorError> for Trouble {
             SupervisorError::Cancelled(Cancelled(cause)) => Some(*cause),
             _ => None,
         };
-        Self::new(&error, error.hint(), error.tail()).cancelled(cause)
+        let mut trouble = Self::new(&error, error.hint(), error.tail()).cancelled(cause);
+        // A service that does not start is what a release is looked at for.
+        trouble.0.own = false;
+        trouble
     }
 }
 

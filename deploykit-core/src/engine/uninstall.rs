@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::application::Application;
 use super::error::Error;
+use super::place::real;
 use super::recover;
 use super::session::Session;
 use crate::context::Context;
@@ -55,8 +56,7 @@ impl Application {
             done.renamed = self.rename_for_mfd(&ctx, &mut session)?;
         }
         // Away under another name at once: a kill must not leave half a journal.
-        let (private, away) =
-            (self.layout.private(), self.layout.root().join(".deploykit.removed"));
+        let (private, away) = (self.layout.private(), self.layout.removed());
         remove_tree(&away)?;
         std::fs::rename(&private, &away).at("remove", &private)?;
         sync_dir(self.layout.root())?;
@@ -74,7 +74,7 @@ impl Application {
         let releases: Vec<ReleaseRecord> = session.state().releases.values().cloned().collect();
         let mut renamed = Vec::new();
         for release in releases.iter().filter(|release| release.is_usable()) {
-            let Some(name) = mfd_name(release, &renamed) else { continue };
+            let Some(name) = mfd_name(self.layout.root(), release, &renamed) else { continue };
             exchange(self.layout.root(), &release.path, &name)?;
             if active.as_ref() == Some(&release.path) {
                 session.activator.switch(active.as_ref(), Some(&name))?;
@@ -89,7 +89,11 @@ impl Application {
 
 /// The name that mfd would have given to a release; none when it has that already, or cannot have
 /// one.
-fn mfd_name(release: &ReleaseRecord, taken: &[(Utf8PathBuf, Utf8PathBuf)]) -> Option<Utf8PathBuf> {
+fn mfd_name(
+    root: &Utf8Path,
+    release: &ReleaseRecord,
+    taken: &[(Utf8PathBuf, Utf8PathBuf)],
+) -> Option<Utf8PathBuf> {
     let hash = Some(release.source.digest()).filter(|digest| digest.len() == 40)?;
     if release.path.parent() != Some(Utf8Path::new("releases")) {
         return None;
@@ -97,16 +101,29 @@ fn mfd_name(release: &ReleaseRecord, taken: &[(Utf8PathBuf, Utf8PathBuf)]) -> Op
     let mut seconds = release.created.as_millis() / 1000;
     loop {
         let name = Utf8PathBuf::from(format!("mfd_{seconds}_{hash}"));
-        if taken.iter().all(|(_, other)| *other != name) {
+        let path = root.join(&name);
+        let strange = real(&path).is_some_and(|real| is_moved(root, release) != Some(real));
+        if !strange && taken.iter().all(|(_, other)| *other != name) {
             return Some(name);
         }
         seconds += 1;
     }
 }
 
+/// Where a release lies already, of which only a link is left in its place: a kill broke the renaming
+/// off behind it.
+fn is_moved(root: &Utf8Path, release: &ReleaseRecord) -> Option<Utf8PathBuf> {
+    let path = root.join(&release.path);
+    if path.is_symlink() { real(&path) } else { None }
+}
+
 /// Gives a release another name and leaves a link under the old one, both at the same instant.
 fn exchange(root: &Utf8Path, path: &Utf8Path, name: &Utf8Path) -> Result<(), Error> {
     let (old, new) = (root.join(path), root.join(name));
+    if old.is_symlink() && real(&old).is_some() && real(&old) == real(&new) {
+        // Done before a kill.
+        return Ok(());
+    }
     if new.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
         std::fs::remove_file(&new).at("remove", &new)?;
     }
@@ -117,6 +134,9 @@ fn exchange(root: &Utf8Path, path: &Utf8Path, name: &Utf8Path) -> Result<(), Err
     let here = rustix::fs::CWD;
     let exchanged =
         rustix::fs::renameat_with(here, old.as_std_path(), here, new.as_std_path(), flags);
+    if exchanged.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
     exchanged.at("rename", &old)?;
     sync_dir(root)?;
     Ok(sync_dir(old.parent().unwrap_or(root))?)

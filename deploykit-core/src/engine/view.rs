@@ -2,9 +2,11 @@
 
 use super::application::Application;
 use super::error::Error;
+use super::place::release_in;
 use super::report::{CheckView, ReleaseView, Status};
 use super::stored::StoredRelease;
 use super::watch;
+use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::id::DeploymentId;
 use crate::state::files::At as _;
@@ -22,7 +24,8 @@ impl Application {
     pub fn releases(&self) -> Result<Vec<ReleaseView>, Error> {
         let state = self.state()?;
         let path = self.activator().active()?;
-        Ok(releases_of(&state, path.and_then(|path| state.release_at(&path))))
+        let active = path.and_then(|path| release_in(&self.layout, &state, &path));
+        Ok(releases_of(&state, active))
     }
 
     /// The deployments that are remembered, the newest first.
@@ -67,7 +70,9 @@ impl Application {
         let ctx = self.masked(ctx);
         let state = self.state()?;
         let link = self.activator().active()?;
-        let releases = releases_of(&state, link.as_ref().and_then(|link| state.release_at(link)));
+        let found = link.as_ref().and_then(|link| release_in(&self.layout, &state, link));
+        let runtime = found.map(|release| self.present(&state, release));
+        let releases = releases_of(&state, found);
         let active = releases.iter().find(|release| release.active).cloned();
         let intact = link.as_ref().is_none_or(|link| self.layout.root().join(link).is_dir());
         let busy = current_holder(&self.layout, Which::Main);
@@ -88,13 +93,20 @@ impl Application {
             hold: state.hold,
             active,
         };
-        self.look(&ctx, &mut status)?;
+        if let Some(runtime) = runtime {
+            self.look(&ctx, &runtime, &mut status)?;
+        }
         Ok(status)
     }
 
-    fn look(&self, ctx: &Context, status: &mut Status) -> Result<(), Error> {
+    fn look(
+        &self,
+        ctx: &Context,
+        runtime: &RuntimeConfig,
+        status: &mut Status,
+    ) -> Result<(), Error> {
         let Some(active) = &status.active else { return Ok(()) };
-        let operation = self.operation(&self.recorded(&active.record))?;
+        let operation = self.operation(runtime)?;
         let release = StoredRelease::new(&self.layout, active.record.clone());
         if operation.supervisor.observes() {
             status.service = Some(operation.supervisor.status(ctx).unwrap_or_else(|error| {
@@ -132,6 +144,5 @@ fn unfinished(state: &State, busy: bool, watching: bool) -> Option<DeploymentId>
     if busy || watching {
         return None;
     }
-    let progress = state.in_progress.as_ref().map(|progress| progress.deployment);
-    progress.or_else(|| state.probation.as_ref().map(|probation| probation.deployment))
+    state.open.last().map(|progress| progress.deployment)
 }

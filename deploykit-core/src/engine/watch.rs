@@ -133,17 +133,22 @@ impl Run<'_> {
             let probation = run.begin_probation()?;
             let release = run.target()?;
             let watcher = run.watcher()?;
+            run.watched = Some(probation.clone());
             let mut witness = Witness { probation, seen: fingerprint(&run.app.layout) };
             // From here on nobody has to wait for this deployment.
             run.session = None;
             let (operation, limits) = (run.there.clone(), run.limits(&witness.probation));
             let delay = run.there.runtime.health.start_delay.get();
             let watched = run.look(&operation, &release, limits, delay, Some(&mut witness));
-            let result = run.conclude(watched, &mut witness);
+            let result = run.conclude(watched);
             drop(watcher);
             result
         });
-        // What somebody else has decided is no failure of a step.
+        self.unless_decided_elsewhere(happened)
+    }
+
+    /// What somebody else has decided is no failure of a step.
+    pub(super) fn unless_decided_elsewhere(&mut self, happened: Happened) -> Happened {
         match (happened, self.decided_elsewhere.take()) {
             (_, Some(outcome)) => Happened::DecidedElsewhere(outcome),
             (happened, None) => happened,
@@ -234,7 +239,7 @@ impl Run<'_> {
     }
 
     /// Takes the lock again to make the transition, if it is still there to be made.
-    fn conclude(&mut self, watched: Watched, witness: &mut Witness) -> Result<String, Trouble> {
+    fn conclude(&mut self, watched: Watched) -> Result<String, Trouble> {
         if let Watched::Elsewhere(outcome) = watched {
             return Ok(self.leave_to_others(outcome));
         }
@@ -243,17 +248,33 @@ impl Run<'_> {
             let signal = cause.signal();
             return Ok(self.leave_to_others(Outcome::Interrupted { signal }));
         }
-        let state = self.session()?.state();
-        if let Some(outcome) = decided(state, &witness.probation) {
-            self.session = None;
-            return Ok(self.leave_to_others(outcome));
+        match self.is_decided_elsewhere() {
+            Ok(true) => return Ok("somebody else has decided".to_owned()),
+            // What is well stays, whether that can be recorded now or not.
+            Err(error) if !matches!(watched, Watched::Decided(Decision::Well)) => {
+                self.ctx.warn(format!("looking who else has decided failed: {}", chain(&error)));
+            }
+            Err(_) | Ok(false) => {}
         }
         match watched {
             Watched::Decided(Decision::Well) => Ok("well".to_owned()),
-            Watched::Decided(Decision::Ill(why)) => Err(Error::Unsettled { what: why }.into()),
+            Watched::Decided(Decision::Ill(why)) => Err(Trouble::ill(why)),
             Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
             Watched::Elsewhere(_) => Ok(String::new()),
         }
+    }
+
+    /// Whether somebody else has ended the probation, or has changed the link by hand: then it is
+    /// theirs. Needs the lock, which may have been free since the last look.
+    pub(super) fn is_decided_elsewhere(&mut self) -> Result<bool, Error> {
+        let Some(probation) = self.watched.clone() else { return Ok(false) };
+        let ctx = self.ctx.clone();
+        let session = self.session()?;
+        session.notice_link(&ctx)?;
+        let Some(outcome) = decided(session.state(), &probation) else { return Ok(false) };
+        self.session = None;
+        self.leave_to_others(outcome);
+        Ok(true)
     }
 
     fn leave_to_others(&mut self, outcome: Outcome) -> String {
@@ -276,7 +297,7 @@ impl Run<'_> {
                 hold: Duration::ZERO,
             };
             match run.look(&operation, &release, limits, health.start_delay.get(), None) {
-                Watched::Decided(Decision::Ill(why)) => Err(Error::Unsettled { what: why }.into()),
+                Watched::Decided(Decision::Ill(why)) => Err(Trouble::ill(why)),
                 _ => Ok("well".to_owned()),
             }
         })

@@ -1,6 +1,6 @@
 //! Small operations on files, each durable when it returns.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 
@@ -36,6 +36,20 @@ pub(crate) fn sync_dir(path: &Utf8Path) -> Result<(), FileError> {
     File::open(path).and_then(|dir| dir.sync_all()).at("sync the directory", path)
 }
 
+/// Makes a directory with all that it lies in, and makes the names of what is new durable.
+pub(crate) fn make_dirs(path: &Utf8Path) -> Result<(), FileError> {
+    if is_directory(path)? {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(path);
+    make_dirs(parent)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made.at("make the directory", path)?,
+    }
+    sync_dir(parent)
+}
+
 /// Makes a directory that nobody else can look into, or makes one so that is there already.
 pub(crate) fn private_dir(path: &Utf8Path) -> Result<(), FileError> {
     match DirBuilder::new().mode(0o700).create(path) {
@@ -62,21 +76,49 @@ pub(crate) fn replace_file(path: &Utf8Path, content: &[u8]) -> Result<(), FileEr
         .mode(0o600)
         .open(&new)
         .at("make", &new)?;
-    file.write_all(content).and_then(|()| file.sync_all()).at("write", &new)?;
-    std::fs::rename(&new, path).at("replace", path)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all()).at("write", &new);
+    let put = written.and_then(|()| std::fs::rename(&new, path).at("replace", path));
+    if put.is_err() {
+        // Half a file on a full disk would take what others need.
+        let _ = std::fs::remove_file(&new);
+    }
+    put?;
     sync_dir(path.parent().unwrap_or(path))
+}
+
+/// What lies at a path, links not followed; nothing when nothing does. That it cannot be told is an
+/// error: nothing may be taken for gone because a disk has a bad moment.
+pub(crate) fn look_at(path: &Utf8Path) -> Result<Option<Metadata>, FileError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error).at("look at", path),
+    }
+}
+
+/// Whether there is a directory at a path, links followed.
+pub(crate) fn is_directory(path: &Utf8Path) -> Result<bool, FileError> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error).at("look at", path),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Removes a file or a tree if it is there. Links are removed, never followed.
 pub(crate) fn remove_tree(path: &Utf8Path) -> Result<(), FileError> {
-    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let Some(found) = look_at(path)? else { return Ok(()) };
     if !found.is_dir() {
         return std::fs::remove_file(path).at("remove", path);
     }
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             // A build may leave directories without write permission (a Go module cache does).
-            open_up(path);
+            open_up(path.as_std_path());
             std::fs::remove_dir_all(path).at("remove", path)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -85,11 +127,11 @@ pub(crate) fn remove_tree(path: &Utf8Path) -> Result<(), FileError> {
 }
 
 /// Makes every directory of a tree writable, as far as that can be done.
-fn open_up(path: &Utf8Path) {
+fn open_up(path: &std::path::Path) {
     let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
-    for entry in path.read_dir_utf8().into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(entry.path());
+            open_up(&entry.path());
         }
     }
 }

@@ -44,6 +44,11 @@ impl Layout {
         Utf8Path::new("releases").join(id.as_str())
     }
 
+    /// Where `.deploykit` goes while it is removed.
+    pub fn removed(&self) -> Utf8PathBuf {
+        self.root.join(".deploykit.removed")
+    }
+
     /// What all releases share.
     pub fn shared(&self) -> Utf8PathBuf {
         self.root.join("shared")

@@ -6,11 +6,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
-use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::files::{At as _, FileError, private_dir};
@@ -79,7 +79,8 @@ pub(crate) enum Which {
 /// A lock that is held. Dropping it lets it go.
 #[derive(Debug)]
 pub struct Lock {
-    file: Flock<File>,
+    /// The kernel lets the lock go when this is closed.
+    file: File,
     holder: Holder,
 }
 
@@ -119,7 +120,7 @@ impl Lock {
             if let Some(file) = try_lock(&path)? {
                 holder.since = ctx.now();
                 let mut lock = Self { file, holder };
-                lock.write(&path)?;
+                lock.write();
                 return Ok(lock);
             }
             let left = give_up.saturating_duration_since(Instant::now());
@@ -140,19 +141,20 @@ impl Lock {
         &self.holder
     }
 
-    /// Tells the others what is being done now. That it cannot be told stops nothing.
+    /// Tells the others what is being done now.
     pub fn doing(&mut self, doing: impl Into<String>) {
         self.holder.doing = doing.into();
-        let _ = self.write(Utf8Path::new("the lock"));
+        self.write();
     }
 
-    fn write(&mut self, path: &Utf8Path) -> Result<(), FileError> {
+    /// That it cannot be told who has the lock (the disk is full) does not make it less theirs.
+    fn write(&mut self) {
         let text = serde_json::to_vec(&self.holder).unwrap_or_default();
-        let file = &mut *self.file;
-        file.seek(SeekFrom::Start(0))
+        let file = &mut self.file;
+        let _ = file
+            .seek(SeekFrom::Start(0))
             .and_then(|_| file.set_len(0))
-            .and_then(|()| file.write_all(&text))
-            .at("write", path)
+            .and_then(|()| file.write_all(&text));
     }
 }
 
@@ -167,13 +169,27 @@ fn open(path: &Utf8Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-fn try_lock(path: &Utf8Path) -> Result<Option<Flock<File>>, FileError> {
-    let file = open(path).at("open", path)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(error).at("lock", path),
+fn try_lock(path: &Utf8Path) -> Result<Option<File>, FileError> {
+    loop {
+        let file = open(path).at("open", path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(&file, path).at("look at", path)? => return Ok(Some(file)),
+            // Somebody has removed the file in between: another one may be locked by now.
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error).at("lock", path),
+        }
     }
+}
+
+/// Whether `path` is the name of that file still.
+fn is_at(file: &File, path: &Utf8Path) -> std::io::Result<bool> {
+    let named = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        named => named?,
+    };
+    let open = file.metadata()?;
+    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
 }
 
 fn read_holder(path: &Utf8Path) -> Option<Holder> {

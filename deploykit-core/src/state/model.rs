@@ -147,8 +147,9 @@ pub struct RevertRecord {
     pub bad: bool,
 }
 
-/// How far the deployment that goes on (or was killed) has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How far a deployment that goes on (or was killed) has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct InProgress {
     /// Which.
     pub deployment: DeploymentId,
@@ -163,6 +164,23 @@ pub struct InProgress {
     pub revert: Option<RevertRecord>,
     /// Instances that were started beside the old ones.
     pub prepared: Option<Prepared>,
+    /// How the service of its release is run and watched, where that is not what is recorded with it.
+    #[serde(default)]
+    pub runtime: Option<Arc<RuntimeConfig>>,
+}
+
+impl InProgress {
+    fn of(deployment: DeploymentId) -> Self {
+        Self {
+            deployment,
+            intended: None,
+            activated: false,
+            confirmed: false,
+            revert: None,
+            prepared: None,
+            runtime: None,
+        }
+    }
 }
 
 /// The present release is pinned.
@@ -212,14 +230,19 @@ pub struct State {
     pub foreign_link: Option<Utf8PathBuf>,
     /// The deployments that are remembered, the oldest first.
     pub deployments: VecDeque<DeploymentRecord>,
-    /// The deployment that goes on.
-    pub in_progress: Option<InProgress>,
+    /// The deployments that have begun and not ended, the oldest first. There are several when an
+    /// operator acts while a release is on probation, or when one was killed.
+    pub open: Vec<InProgress>,
     /// The probation that goes on.
     pub probation: Option<ProbationRecord>,
     /// The pin.
     pub hold: Option<Hold>,
     /// What is not deployed again unasked.
     pub bad: BTreeMap<SourceId, BadSource>,
+    /// The release whose service could not be brought over to another configuration, and that
+    /// configuration: a timer does not try it again.
+    #[serde(default)]
+    pub refused: Option<(ReleaseId, Arc<RuntimeConfig>)>,
     /// Whether an existing installation was looked for.
     pub adopted: bool,
 }
@@ -239,6 +262,21 @@ impl State {
     /// The deployment of that number, if it is still remembered.
     pub fn deployment(&self, id: DeploymentId) -> Option<&DeploymentRecord> {
         self.deployments.iter().rev().find(|deployment| deployment.id == id)
+    }
+
+    /// How far that deployment has come; nothing when it has ended.
+    pub fn progress(&self, id: DeploymentId) -> Option<&InProgress> {
+        self.open.iter().find(|progress| progress.deployment == id)
+    }
+
+    /// How the service of a release is run and watched: as the deployment says that has activated
+    /// it and not ended yet, or else as it is recorded with it.
+    pub fn runtime<'a>(&'a self, release: &'a ReleaseRecord) -> Option<&'a RuntimeConfig> {
+        let its = |id| self.deployment(id).is_some_and(|d| d.to.as_ref() == Some(&release.id));
+        let tried = self.open.iter().rev().filter(|p| p.activated && p.revert.is_none());
+        let tried = tried.filter(|progress| its(progress.deployment));
+        let mut tried = tried.filter_map(|progress| progress.runtime.as_deref());
+        tried.next().or(release.runtime.as_deref())
     }
 
     /// What was active after the last switch that is recorded.
@@ -320,38 +358,41 @@ impl State {
                     outcome: None,
                 });
             }
-            Record::DeploymentResolved { deployment, source, release } => {
+            Record::DeploymentResolved { deployment, source, release, runtime } => {
                 self.with_deployment(deployment, |record| {
                     record.source = Some(source);
                     record.to = release;
                 });
+                self.with_progress(deployment, |p| p.runtime = runtime.map(Arc::new));
             }
             Record::DeploymentFinished { deployment, outcome } => {
                 self.finish(deployment, at, outcome);
             }
-            Record::ActivationIntended { from, to, .. } => {
-                if let Some(progress) = &mut self.in_progress {
-                    progress.intended = Some((from, to));
-                }
+            Record::ActivationIntended { deployment, from, to } => {
+                self.with_progress(deployment, |p| p.intended = Some((from, to)));
             }
-            Record::Activated { to, .. } => self.activated(at, to),
+            Record::Activated { deployment, to } => self.activated(at, deployment, to),
             Record::LinkFound { release, path } => {
                 self.foreign_link = if release.is_none() { path } else { None };
+                self.forget_intentions();
                 self.push_activation(at, release);
             }
-            Record::RevertStarted { to, reason, bad, .. } => {
-                if let Some(probation) = self.probation.take() {
+            Record::RevertStarted { deployment, to, reason, bad } => {
+                if let Some(probation) = self.probation.take_if(|p| p.deployment == deployment) {
                     self.leave_probation(probation);
                 }
-                if let Some(progress) = &mut self.in_progress {
+                let tried = self.deployment(deployment).and_then(|record| record.to.clone());
+                let same = bad && tried == to;
+                let mut refused = None;
+                self.with_progress(deployment, |progress| {
                     progress.intended = None;
                     progress.revert = Some(RevertRecord { to, reason, bad });
-                }
+                    refused = progress.runtime.clone().filter(|_| same);
+                });
+                self.refused = tried.zip(refused).or(self.refused.take());
             }
-            Record::ServicePrepared { prepared, .. } => {
-                if let Some(progress) = &mut self.in_progress {
-                    progress.prepared = Some(prepared);
-                }
+            Record::ServicePrepared { deployment, prepared } => {
+                self.with_progress(deployment, |p| p.prepared = Some(prepared));
             }
             Record::ProbationStarted { deployment, release, predecessor, deadline } => {
                 // Only one release is watched: another one that was is left as it was before.
@@ -438,16 +479,15 @@ impl State {
         }
     }
 
+    fn with_progress(&mut self, id: DeploymentId, change: impl FnOnce(&mut InProgress)) {
+        if let Some(progress) = self.open.iter_mut().find(|p| p.deployment == id) {
+            change(progress);
+        }
+    }
+
     fn start(&mut self, record: DeploymentRecord) {
         self.last_deployment = record.id;
-        self.in_progress = Some(InProgress {
-            deployment: record.id,
-            intended: None,
-            activated: false,
-            confirmed: false,
-            revert: None,
-            prepared: None,
-        });
+        self.open.push(InProgress::of(record.id));
         self.deployments.push_back(record);
     }
 
@@ -456,19 +496,15 @@ impl State {
             record.ended = Some(at);
             record.outcome = Some(outcome);
         });
-        if self.in_progress.as_ref().is_some_and(|p| p.deployment == deployment) {
-            self.in_progress = None;
-        }
+        self.open.retain(|progress| progress.deployment != deployment);
         if let Some(probation) = self.probation.take_if(|p| p.deployment == deployment) {
             self.leave_probation(probation);
         }
     }
 
-    fn activated(&mut self, at: Timestamp, to: Option<ReleaseId>) {
-        if let Some(progress) = &mut self.in_progress {
-            progress.intended = None;
-            progress.activated = true;
-        }
+    fn activated(&mut self, at: Timestamp, deployment: DeploymentId, to: Option<ReleaseId>) {
+        self.forget_intentions();
+        self.with_progress(deployment, |progress| progress.activated = true);
         if let Some(probation) = self.probation.take_if(|p| to.as_ref() != Some(&p.release)) {
             self.leave_probation(probation);
         }
@@ -485,6 +521,11 @@ impl State {
         });
     }
 
+    /// Where the link leads now has come about in another way.
+    fn forget_intentions(&mut self) {
+        self.open.iter_mut().for_each(|progress| progress.intended = None);
+    }
+
     fn push_activation(&mut self, at: Timestamp, release: Option<ReleaseId>) {
         self.activations.push_back(Activation { at, release });
         if self.activations.len() > REMEMBERED {
@@ -499,14 +540,18 @@ impl State {
             record.proved = true;
         });
         self.probation.take_if(|probation| probation.release == *release);
-        if let Some(progress) = self.in_progress.as_mut().filter(|progress| progress.activated) {
-            progress.confirmed =
-                self.activations.back().is_some_and(|a| a.release.as_ref() == Some(release));
+        if self.last_active() == Some(release) {
+            // The last deployment that has activated it.
+            let mut open = self.open.iter_mut().rev();
+            if let Some(progress) = open.find(|progress| progress.activated) {
+                progress.confirmed = true;
+            }
         }
         if let Some(record) = self.releases.get(release) {
             let source = record.source.clone();
             self.bad.remove(&source);
         }
+        self.refused.take_if(|(refused, _)| refused == release);
     }
 
     fn mark_bad(&mut self, at: Timestamp, release: &ReleaseId, reason: &str) {
@@ -525,11 +570,14 @@ impl State {
         }
     }
 
-    /// Forgets all but the last `keep` deployments. The one that goes on is never forgotten.
+    /// Forgets all but the last `keep` deployments. Those that have not ended are never forgotten.
     pub fn forget_deployments(&mut self, keep: usize) {
-        while self.deployments.len() > keep.max(1) {
-            self.deployments.pop_front();
-        }
+        let mut surplus = self.deployments.len().saturating_sub(keep.max(1));
+        self.deployments.retain(|record| {
+            let forgotten = surplus > 0 && record.outcome.is_some();
+            surplus = surplus.saturating_sub(1);
+            !forgotten
+        });
     }
 }
 

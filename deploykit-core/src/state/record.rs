@@ -181,6 +181,10 @@ pub enum Record {
         /// The release, where there is one already.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         release: Option<ReleaseId>,
+        /// How its service is run and watched, where that is not what is recorded with it. It is
+        /// recorded once the release is confirmed with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runtime: Option<RuntimeConfig>,
     },
     /// The directory of a release is about to be made.
     ReleaseCreated {
@@ -300,7 +304,8 @@ pub enum Record {
         to: Option<ReleaseId>,
         /// Why.
         reason: String,
-        /// Whether the release that is left is bad.
+        /// Whether what is left is bad: the release, or, when that stays, the configuration that was
+        /// tried on it.
         bad: bool,
     },
     /// A release is bad.

@@ -33,6 +33,12 @@ pub enum JournalError {
         /// The record that it begins after.
         base: u64,
     },
+    /// The journal is missing, though there is a snapshot: they are never removed one by one.
+    #[error("{path} is missing, and with it what was recorded since the snapshot beside it")]
+    Missing {
+        /// Which journal.
+        path: Utf8PathBuf,
+    },
     /// A record has a form that is not understood.
     #[error("{path} has a record that cannot be read in line {line}")]
     Record {
@@ -61,13 +67,14 @@ impl JournalError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Damaged { path, .. } | Self::Gap { path, .. } | Self::Record { path, .. } => {
-                Some(format!(
-                    "the active release goes on serving; keep a copy of {}, then restore it from a \
+            Self::Damaged { path, .. }
+            | Self::Gap { path, .. }
+            | Self::Missing { path }
+            | Self::Record { path, .. } => Some(format!(
+                "the active release goes on serving; keep a copy of {}, then restore it from a \
                      backup, or remove it: the active release is then taken over as found",
-                    path.parent().unwrap_or(path)
-                ))
-            }
+                path.parent().unwrap_or(path)
+            )),
             Self::Newer { .. } => Some("use that version, or a newer one".into()),
             Self::File(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some(
@@ -192,7 +199,14 @@ fn read_snapshot(path: &Utf8Path, loaded: &mut Loaded) -> Result<(), JournalErro
 }
 
 fn read_journal(path: &Utf8Path, loaded: &mut Loaded) -> Result<(), JournalError> {
-    let Some(bytes) = read(path)? else { return Ok(()) };
+    let Some(bytes) = read(path)? else {
+        // A new journal takes the place of the old one at once, and the first one comes before any
+        // snapshot.
+        return match loaded.state.seq {
+            0 => Ok(()),
+            _ => Err(JournalError::Missing { path: path.to_owned() }),
+        };
+    };
     let lines = format::split(&bytes);
     if let Some(line) = lines.damaged {
         return Err(JournalError::Damaged { path: path.to_owned(), line });
@@ -207,7 +221,12 @@ fn read_journal(path: &Utf8Path, loaded: &mut Loaded) -> Result<(), JournalError
         return Err(JournalError::Gap { path: path.to_owned(), base: header.base });
     }
     for (index, json) in records.iter().enumerate() {
-        let entry: Entry = parse(path, index + 2, json)?;
+        let (line, next) = (index + 2, header.base + 1 + index as u64);
+        let entry: Entry = parse(path, line, json)?;
+        if entry.seq != next {
+            // Whole lines have gone: what is left would be read as something that never was.
+            return Err(JournalError::Damaged { path: path.to_owned(), line });
+        }
         if entry.seq > loaded.state.seq {
             loaded.state.apply(&entry);
         }

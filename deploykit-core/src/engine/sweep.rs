@@ -1,0 +1,97 @@
+//! Tidying up: releases that were never complete, releases that are gone, and files that only a
+//! killed process could have used.
+
+use super::application::Application;
+use super::error::Error;
+use super::place::is_served_from;
+use super::prepare::end_build;
+use super::prune;
+use super::recover::KILLED;
+use super::session::Session;
+use crate::context::Context;
+use crate::state::files::{is_directory, remove_tree};
+use crate::state::{Record, ReleaseRecord};
+use crate::traits::BuildState;
+
+/// Ends the processes of killed builds, and removes releases that were never complete or are half
+/// removed. Returns what was done, a line each.
+pub(super) fn unfinished(
+    app: &Application,
+    ctx: &Context,
+    session: &mut Session,
+) -> Result<Vec<String>, Error> {
+    let mut actions = Vec::new();
+    let releases = session.state().releases.values();
+    let left: Vec<_> = releases.filter(|release| !release.is_usable()).cloned().collect();
+    for release in left {
+        let ended = end_build(ctx, &release.marker);
+        if ended > 0 {
+            actions.push(format!("ended {ended} processes of the build of {}", release.id));
+        }
+        if is_served_from(&app.layout, &app.layout.root().join(&release.path))? {
+            ctx.warn(format!(
+                "release {} is not known to be complete, but the active link leads to it: it stays",
+                release.id
+            ));
+            continue;
+        }
+        if release.state.build == BuildState::Building {
+            prune::discard(app, ctx, session, &release.id, KILLED.to_owned())?;
+        } else {
+            prune::remove(app, ctx, session, &release.id)?;
+        }
+        actions.push(format!("removed the unfinished release {}", release.id));
+    }
+    Ok(actions)
+}
+
+/// Refuses to go on when the releases seem to be gone: then a file system is not mounted, and what
+/// would be put right now would be wrong as soon as it is.
+pub(super) fn refuse_if_all_are_gone(app: &Application, session: &Session) -> Result<(), Error> {
+    let (gone, there) = gone(app, session)?;
+    let link = session.activator.active()?;
+    if gone.len() < 2 || there > 0 || link.is_none() {
+        return Ok(());
+    }
+    Err(Error::ReleasesMissing {
+        number: gone.len(),
+        directory: app.layout.releases(),
+        link: app.layout.active_link(),
+    })
+}
+
+/// Forgets the releases whose directory somebody else has removed. Returns what was done.
+pub(super) fn forget_gone(
+    app: &Application,
+    ctx: &Context,
+    session: &mut Session,
+) -> Result<Vec<String>, Error> {
+    let mut actions = Vec::new();
+    for release in gone(app, session)?.0 {
+        ctx.warn(format!("release {} is gone: there is no directory {}", release.id, release.path));
+        session.record(ctx, [Record::Removed { release: release.id.clone() }])?;
+        actions.push(format!("forgot the release {}, whose directory is gone", release.id));
+    }
+    Ok(actions)
+}
+
+/// The complete releases that have no directory any more, and how many have one.
+fn gone(app: &Application, session: &Session) -> Result<(Vec<ReleaseRecord>, usize), Error> {
+    let (mut gone, mut there) = (Vec::new(), 0);
+    for release in session.state().releases.values().filter(|release| release.is_usable()) {
+        if is_directory(&app.layout.root().join(&release.path))? {
+            there += 1;
+        } else {
+            gone.push(release.clone());
+        }
+    }
+    Ok((gone, there))
+}
+
+/// What only a killed process could have used. That it cannot be removed stops nothing.
+pub(super) fn files(app: &Application) {
+    let layout = &app.layout;
+    for path in [layout.trash(), layout.private().join("active.new"), layout.removed()] {
+        let _ = remove_tree(&path);
+    }
+}
