@@ -13,6 +13,7 @@ use super::target;
 use super::transition::Course;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
+use crate::state::lock::is_watched;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
 use crate::traits::Resolved;
@@ -82,18 +83,30 @@ impl Application {
         let asked = Request::Rollback { to: request.to.clone() };
         let doing = asked.to_string();
         let session = Session::begin(self, &ctx, &doing, request.wait)?;
+        // The same wish again goes on with a rollback that was broken off.
+        let state = session.state();
+        let open = state.open.iter().filter_map(|open| state.deployment(open.deployment));
+        let broken_off = open.filter(|record| record.is_rollback()).count() > 0;
+        let again = request.to.is_none() && broken_off && !is_watched(&self.layout)?;
         // What cannot be done is refused before anything is put right.
-        let wanted = target::of_rollback(session.state(), session.active()?, request)?.id.clone();
-        let again = request.to.is_none();
+        let wanted = match target::of_rollback(state, session.active()?, request) {
+            Err(_) if again => None,
+            found => Some(found?.id.clone()),
+        };
         let settled = recover::settled_for_rollback(self, &ctx, session, again)?;
         let is_rollback = |report: &Report| matches!(report.request, Request::Rollback { .. });
         if let (true, Some(report)) = (again, settled.reports.into_iter().rfind(is_rollback)) {
             return Ok(report);
         }
         let mut session = settled.session;
+        if again && settled.recovery.deployments.iter().any(|(_, outcome)| outcome.is_success()) {
+            // Only its end was not recorded.
+            let why = "the rollback that was broken off had done its work".to_owned();
+            return Ok(self.nothing(&session, asked, None, why));
+        }
         let active = session.active()?.cloned();
-        if active.as_ref().is_some_and(|active| active.id == wanted) {
-            let why = format!("putting things right has gone back to {wanted} already");
+        if let Some(active) = active.as_ref().filter(|active| Some(&active.id) == wanted.as_ref()) {
+            let why = format!("putting things right has gone back to {} already", active.id);
             return Ok(self.nothing(&session, asked, None, why));
         }
         let target = target::of_rollback(session.state(), active.as_ref(), request)?.clone();

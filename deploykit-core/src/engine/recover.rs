@@ -10,13 +10,13 @@ use super::report::{Recovery, Report};
 use super::run::{Run, context};
 use super::session::Session;
 use super::sweep;
-use super::switch::left_by_rollback;
+use super::switch::condemned;
 use super::transition::{Course, Fault, Happened, Phase, next};
 use crate::cancel::{Cancelled, Cause};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::lock::is_watched;
-use crate::state::{DeploymentRecord, InProgress, Outcome, Record, Request};
+use crate::state::{DeploymentRecord, InProgress, Outcome, Record};
 use crate::step::Step;
 use crate::traits::{Switching, Verdict};
 
@@ -126,7 +126,13 @@ fn next_open(
 ) -> Option<InProgress> {
     let state = session.state();
     let on_probation = state.probation.as_ref().map(|probation| probation.deployment);
-    let passed_over = |id| patience != Patience::Full && on_probation == Some(id);
+    let is_rollback = |id| state.deployment(id).is_some_and(DeploymentRecord::is_rollback);
+    let passed_over = |id| match patience {
+        _ if on_probation != Some(id) => false,
+        Patience::Full => false,
+        Patience::Leaving { finish_rollback: true } => !is_rollback(id),
+        Patience::Leaving { finish_rollback: false } | Patience::WatchedElsewhere => true,
+    };
     let mut open = state.open.iter().rev().filter(|progress| !tried.contains(&progress.deployment));
     open.find(|progress| !passed_over(progress.deployment)).cloned()
 }
@@ -157,15 +163,13 @@ fn finish(
         Standing::Activated => Phase::Activating,
         Standing::Reverting(fault) => Phase::RevertingLink(fault),
     };
-    let rollback = matches!(record.request, Request::Rollback { .. });
     let left = match patience {
-        Patience::Leaving { finish_rollback } => !(finish_rollback && rollback),
+        Patience::Leaving { finish_rollback } => !(finish_rollback && record.is_rollback()),
         Patience::Full | Patience::WatchedElsewhere => false,
     };
     if left && matches!(phase, Phase::Activating) {
         let reason = "deploykit was killed after the activation".into();
-        let condemned = left_by_rollback(session.state(), deployment)
-            .map(|(release, reason)| Record::MarkedBad { release, reason });
+        let condemned = condemned(session.state(), deployment);
         return close(ctx, session, deployment, Outcome::Broken { reason }, condemned);
     }
     resume(app, ctx, session, &record, progress, phase)

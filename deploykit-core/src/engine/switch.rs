@@ -10,7 +10,7 @@ use super::trouble::Trouble;
 use crate::event::EventKind;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::files::is_directory;
-use crate::state::{ConfirmedBy, Outcome, Record, Request, State};
+use crate::state::{ConfirmedBy, Outcome, Record, State};
 use crate::step::Step;
 use crate::traits::{Release, SupervisorError, Switching};
 
@@ -18,11 +18,18 @@ use crate::traits::{Release, SupervisorError, Switching};
 pub(super) fn superseded(state: &State, own: DeploymentId, request: &str, by: &str) -> Vec<Record> {
     let reason = format!("{request} by {by} (#{own})");
     let open = state.open.iter().map(|progress| progress.deployment).filter(|id| *id != own);
-    let ended = open.map(|deployment| Record::DeploymentFinished {
-        deployment,
-        outcome: Outcome::RolledBack { reason: reason.clone() },
+    let ended = open.flat_map(|deployment| {
+        let outcome = Outcome::RolledBack { reason: reason.clone() };
+        let ended = Record::DeploymentFinished { deployment, outcome };
+        condemned(state, deployment).into_iter().chain([ended])
     });
     ended.collect()
+}
+
+/// The mark on the release that a deployment leaves because an operator rolls it back.
+pub(super) fn condemned(state: &State, deployment: DeploymentId) -> Option<Record> {
+    let (release, reason) = state.left_by_rollback(deployment)?;
+    Some(Record::MarkedBad { release: release.clone(), reason })
 }
 
 /// What is recorded when the release of a deployment has proved good, whoever says so: the release
@@ -33,8 +40,7 @@ pub(super) fn confirmation(
     release: &ReleaseId,
     by: ConfirmedBy,
 ) -> Vec<Record> {
-    let left = left_by_rollback(state, deployment).filter(|(left, _)| left != release);
-    let left = left.map(|(release, reason)| Record::MarkedBad { release, reason });
+    let left = condemned(state, deployment);
     let tried = state.progress(deployment).and_then(|progress| progress.runtime.as_deref());
     let tried = tried.map(|runtime| Record::RuntimeChanged {
         release: release.clone(),
@@ -42,17 +48,6 @@ pub(super) fn confirmation(
     });
     let confirmed = Record::Confirmed { release: release.clone(), by };
     left.into_iter().chain(tried).chain([confirmed]).collect()
-}
-
-/// The release that a deployment leaves because an operator rolls it back, and the reason.
-pub(super) fn left_by_rollback(
-    state: &State,
-    deployment: DeploymentId,
-) -> Option<(ReleaseId, String)> {
-    let record = state.deployment(deployment)?;
-    let rollback = matches!(record.request, Request::Rollback { .. });
-    let left = record.from.clone().filter(|_| rollback)?;
-    Some((left, format!("rolled back by {}", record.by.user)))
 }
 
 impl Run<'_> {
