@@ -1,0 +1,310 @@
+//! Several deployments that are open at once, rollbacks and reconfigurations that are broken off, and
+//! failures that are deploykit's own.
+
+use deploykit_core::traits::{Look, Verdict};
+use deploykit_core::{
+    Application, Cause, Context, DeployRequest, EventKind, Outcome, Report, RollbackRequest,
+};
+use deploykit_testkit::fake::{CONFIG, FakeApp, digest};
+
+#[path = "common/camera.rs"]
+mod camera;
+use camera::{check, open, shots, two_releases};
+
+fn content(application: &Application) -> String {
+    std::fs::read_to_string(application.layout().active_link().join("content")).unwrap()
+}
+
+fn verdict(application: &Application, number: u8) -> Verdict {
+    let releases = application.releases().unwrap();
+    let found = releases.into_iter().find(|r| r.record.source.digest() == digest(number));
+    found.unwrap().record.state.verdict
+}
+
+fn is_bad(application: &Application, number: u8) -> bool {
+    application.state().unwrap().bad.keys().any(|source| source.digest() == digest(number))
+}
+
+fn roll_back(application: &Application, ctx: &Context) -> Report {
+    application.rollback(ctx, &RollbackRequest::previous()).unwrap()
+}
+
+/// An application that was killed while its third release was on probation.
+fn on_probation(app: &FakeApp) -> tempfile::TempDir {
+    app.fakes.head(3);
+    let deploy = |application: &Application, ctx: &Context| {
+        let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
+    };
+    let mut shots = shots(&app.open(), deploy).into_iter();
+    let watched = |shot: &tempfile::TempDir| {
+        let state = open(app, shot).0.state().unwrap();
+        state.probation.is_some()
+    };
+    shots.find(watched).unwrap()
+}
+
+/// The same application, with everything that it was configured with changed by `change`.
+fn changed(app: &FakeApp, application: &Application, change: &str) -> Application {
+    let root = application.layout().root();
+    std::fs::write(root.join("deploykit.toml"), format!("{CONFIG}{change}")).unwrap();
+    Application::at(root).registry(app.fakes.registry()).open().unwrap()
+}
+
+/// Changes how the service is watched, and nothing of how it is built.
+const OTHER_RUNTIME: &str = "[service.settings]\nother = true\n";
+
+#[test]
+fn a_rollback_that_was_broken_off_is_finished_by_the_next_and_goes_no_further() {
+    let app = two_releases();
+    let work = |application: &Application, ctx: &Context| {
+        let _ = roll_back(application, ctx);
+    };
+    for shot in shots(&app.open(), work) {
+        let (application, root) = open(&app, &shot);
+        let ctx = app.context().unwrap();
+        if let Ok(report) = application.rollback(&ctx, &RollbackRequest::previous()) {
+            assert!(report.is_success(), "{report:?}");
+        } else {
+            // The whole of it was recorded: there is nothing before the first release.
+            assert!(application.state().unwrap().open.is_empty());
+        }
+        check(&application, &root);
+        assert_eq!(content(&application), digest(1));
+        assert!(is_bad(&application, 2) && !is_bad(&application, 1));
+    }
+}
+
+#[test]
+fn a_way_back_that_was_broken_off_is_enough_of_a_rollback() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    let deploy = |application: &Application, ctx: &Context| {
+        let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
+    };
+    let mut reverting = 0;
+    for shot in shots(&app.open(), deploy) {
+        let (application, root) = open(&app, &shot);
+        let journal = root.join(".deploykit/journal");
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let last = lines.pop().unwrap();
+        if !(text.contains("revert-started") && last.contains(r#""record":"activated""#)) {
+            continue;
+        }
+        // The same an instant before: the link has not gone back yet.
+        reverting += 1;
+        std::fs::write(&journal, lines.concat()).unwrap();
+        let state = application.state().unwrap();
+        let third = state.releases.values().find(|r| r.source.digest() == digest(3)).unwrap();
+        std::fs::remove_file(root.join("active")).unwrap();
+        std::os::unix::fs::symlink(&third.path, root.join("active")).unwrap();
+        let report = roll_back(&application, &app.context().unwrap());
+        assert!(report.nothing.is_some(), "{report:?}");
+        check(&application, &root);
+        assert_eq!(content(&application), digest(2));
+        assert!(!is_bad(&application, 2));
+    }
+    assert!(reverting > 0);
+}
+
+#[test]
+fn a_rollback_and_the_probation_that_it_was_to_end_are_both_put_right_at_once() {
+    let app = two_releases();
+    let shot = on_probation(&app);
+    for look in [Look::Well("ok".into()), Look::Ill("500".into())] {
+        app.fakes.world().health.insert(digest(3), look.clone());
+        let (killed, _) = open(&app, &shot);
+        let copy = shots(&killed, |application, ctx| {
+            let probation = application.state().unwrap().probation.unwrap();
+            // Somebody has to be thrown out of the middle of it, and the application to stay.
+            let stop = ctx.cancellation().clone();
+            let sink = deploykit_core::FnSink::new(move |event: &deploykit_core::Event| {
+                if matches!(event.kind, EventKind::StepStarted { .. }) {
+                    stop.cancel(Cause::Terminate);
+                }
+            });
+            let ctx = ctx.clone().with_sink(std::sync::Arc::new(deploykit_core::Sinks(vec![
+                ctx.sink().clone(),
+                std::sync::Arc::new(sink),
+            ])));
+            let report = roll_back(application, &ctx);
+            assert!(matches!(report.outcome, Some(Outcome::Interrupted { .. })), "{report:?}");
+            assert_eq!(application.state().unwrap().probation, Some(probation));
+        });
+        let mut seen = 0;
+        for shot in copy {
+            let (application, root) = open(&app, &shot);
+            seen += usize::from(application.state().unwrap().open.len() > 1);
+            application.recover(&app.context().unwrap()).unwrap();
+            check(&application, &root);
+            let expected = if look.is_well() { 3 } else { 2 };
+            assert_eq!(content(&application), digest(expected));
+        }
+        assert!(seen > 0, "the rollback was never open beside the probation");
+    }
+}
+
+#[test]
+fn what_a_confirmation_means_does_not_depend_on_who_confirms() {
+    let app = two_releases();
+    let work = |application: &Application, ctx: &Context| {
+        let _ = roll_back(application, ctx);
+    };
+    let mut confirmed = 0;
+    for shot in shots(&app.open(), work) {
+        let (application, _) = open(&app, &shot);
+        if application.state().unwrap().probation.is_some() {
+            confirmed += 1;
+            application.confirm(&app.context().unwrap()).unwrap();
+            assert!(is_bad(&application, 2), "it was rolled back");
+        }
+    }
+    let app = two_releases();
+    app.fakes.head(2);
+    let reconfigure = |application: &Application, ctx: &Context| {
+        let application = changed(&app, application, OTHER_RUNTIME);
+        let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
+    };
+    for shot in shots(&app.open(), reconfigure) {
+        let application = changed(&app, &open(&app, &shot).0, OTHER_RUNTIME);
+        if application.state().unwrap().probation.is_some() {
+            confirmed += 10;
+            let ctx = app.context().unwrap();
+            application.confirm(&ctx).unwrap();
+            assert!(!application.plan(&ctx, &DeployRequest::latest()).unwrap().has_work());
+        }
+    }
+    assert!(confirmed > 10, "{confirmed}");
+}
+
+#[test]
+fn a_reconfiguration_that_was_broken_off_is_decided_by_what_it_tried() {
+    let app = two_releases();
+    app.fakes.head(2);
+    let work = |application: &Application, ctx: &Context| {
+        let application = changed(&app, application, OTHER_RUNTIME);
+        let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
+    };
+    let mut finished = 0;
+    for shot in shots(&app.open(), work) {
+        // Recovery has the old configuration before it, and must not mistake that for what runs.
+        let (application, root) = open(&app, &shot);
+        let recovery = application.recover(&app.context().unwrap()).unwrap();
+        check(&application, &root);
+        let tried = recovery.deployments.iter().any(|(_, outcome)| outcome.is_success());
+        let ctx = app.context().unwrap();
+        let plan = application.plan(&ctx, &DeployRequest::latest()).unwrap();
+        if tried {
+            finished += 1;
+            assert!(plan.has_work(), "the old configuration is not what is recorded any more");
+            let application = changed(&app, &application, OTHER_RUNTIME);
+            let plan = application.plan(&ctx, &DeployRequest::latest()).unwrap();
+            assert!(!plan.has_work(), "the new one is");
+        }
+    }
+    assert!(finished > 0);
+}
+
+#[test]
+fn a_timer_tries_a_configuration_that_failed_once_and_a_person_as_often_as_they_like() {
+    let app = two_releases();
+    let application = app.open_with(|config| format!("{config}{OTHER_RUNTIME}"));
+    app.fakes.world().health.insert(digest(2), Look::Ill("500".into()));
+    let ctx = app.context().unwrap();
+    let timer = DeployRequest::latest().if_changed(true);
+    let _ = application.deploy(&ctx, &timer).unwrap();
+    assert!(!is_bad(&application, 2), "the release is not to blame");
+    app.fakes.take_calls();
+    let report = application.deploy(&ctx, &timer).unwrap();
+    assert!(report.nothing.is_some(), "{report:?}");
+    assert_eq!(app.fakes.take_calls(), ["resolve"]);
+    app.fakes.world().health.clear();
+    assert!(application.deploy(&ctx, &DeployRequest::latest()).unwrap().deployment.is_some());
+    assert!(application.deploy(&ctx, &timer).unwrap().nothing.is_some());
+}
+
+#[test]
+fn a_failed_activation_of_an_old_release_leaves_its_configuration() {
+    let app = two_releases();
+    app.fakes.head(1);
+    app.fakes.world().health.insert(digest(1), Look::Ill("500".into()));
+    let before = app.open().releases().unwrap();
+    let application = app.open_with(|config| format!("{config}{OTHER_RUNTIME}"));
+    let report = application.deploy(&app.context().unwrap(), &DeployRequest::latest()).unwrap();
+    assert!(matches!(report.outcome, Some(Outcome::RolledBack { .. })), "{report:?}");
+    let runtime = |releases: &[deploykit_core::ReleaseView]| {
+        let found = releases.iter().find(|r| r.record.source.digest() == digest(1)).unwrap();
+        found.record.runtime.clone()
+    };
+    assert_eq!(runtime(&app.open().releases().unwrap()), runtime(&before));
+}
+
+#[test]
+fn what_deploykit_itself_cannot_do_makes_no_release_bad() {
+    let app = two_releases();
+    app.fakes.head(3);
+    // No lock can be had for watching.
+    let lock = app.root.join(".deploykit/watch.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    let ctx = app.context().unwrap();
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(matches!(report.outcome, Some(Outcome::RolledBack { .. })), "{report:?}");
+    assert_eq!(content(&app.open()), digest(2));
+    assert_eq!(verdict(&app.open(), 3), Verdict::None);
+    std::fs::remove_dir(&lock).unwrap();
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(report.is_success() && content(&app.open()) == digest(3), "{report:?}");
+}
+
+#[test]
+fn a_service_that_cannot_be_brought_back_is_tried_again() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    app.fakes.world().broken_services.push(digest(2));
+    let ctx = app.context().unwrap();
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(matches!(report.outcome, Some(Outcome::Broken { .. })), "{report:?}");
+    assert_eq!(app.open().status(&ctx).unwrap().unfinished, report.deployment);
+    let again = app.open().recover(&ctx).unwrap();
+    assert!(matches!(again.deployments[..], [(_, Outcome::Broken { .. })]), "{again:?}");
+    app.fakes.world().broken_services.clear();
+    let done = app.open().recover(&ctx).unwrap();
+    assert!(matches!(done.deployments[..], [(_, Outcome::RolledBack { .. })]), "{done:?}");
+    let serving = app.fakes.world().serving.clone();
+    assert_eq!(serving, app.open().status(&ctx).unwrap().active.map(|active| active.record.id));
+    check(&app.open(), &app.root);
+}
+
+#[test]
+fn a_better_release_goes_past_one_that_is_stuck() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    app.fakes.world().broken_services.push(digest(2));
+    let ctx = app.context().unwrap();
+    let _ = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    app.fakes.head(4);
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(report.is_success() && content(&app.open()) == digest(4), "{report:?}");
+    check(&app.open(), &app.root);
+}
+
+#[test]
+fn a_link_that_is_changed_during_a_watch_is_not_taken_for_the_release_that_was_watched() {
+    let app = two_releases();
+    app.fakes.head(3);
+    let root = app.root.clone();
+    let sink = deploykit_core::FnSink::new(move |event: &deploykit_core::Event| {
+        if matches!(event.kind, EventKind::ProbationStarted { .. }) {
+            std::fs::remove_file(root.join("active")).unwrap();
+        }
+    });
+    let ctx = Context::new().unwrap().with_sink(std::sync::Arc::new(sink));
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(!report.is_success() && report.active.is_none(), "{report:?}");
+    assert!(!verdict(&app.open(), 3).is_confirmed());
+    assert!(app.open().state().unwrap().open.is_empty());
+}
