@@ -182,6 +182,50 @@ fn going_back_to_mfd_leaves_directories_that_it_takes_for_its_own() {
 }
 
 #[test]
+fn going_back_to_mfd_can_be_broken_off_and_done_again_and_nothing_is_lost() {
+    for (again, code) in [("uninstall --to-mfd --yes", 0), ("prune", 0), ("deploy", 0)] {
+        let app = App::new();
+        app.deploy_version("one");
+        app.deploy_version("two");
+        app.deploy_version("three");
+        // As a kill leaves it: some releases have their new name, and a link under the old one.
+        for release in app.json(&["list"]).as_array().unwrap() {
+            let (path, digest) = (release["path"].as_str().unwrap(), &release["source"]);
+            let hash = digest.as_str().unwrap().strip_prefix("git:").unwrap();
+            let at = release["created"].as_str().unwrap();
+            let seconds = at.parse::<jiff::Timestamp>().unwrap().as_second();
+            let name = format!("mfd_{seconds}_{hash}");
+            std::fs::rename(app.path(path), app.path(&name)).unwrap();
+            std::os::unix::fs::symlink(format!("../{name}"), app.path(path)).unwrap();
+        }
+        app.run(&again.split(' ').collect::<Vec<_>>()).expect(code);
+        assert_eq!(app.active_version(), "three", "after {again}");
+        app.run(&["rollback"]).expect(0);
+        assert_eq!(app.active_version(), "two", "after {again}");
+    }
+}
+
+#[test]
+fn a_directory_with_two_names_is_one_release_and_is_not_removed_under_the_other() {
+    let Used { app, directories, .. } = used_by_mfd();
+    let other = app.root().with_file_name("other");
+    std::os::unix::fs::symlink(app.root(), &other).unwrap();
+    let link = |target: &Path| {
+        std::fs::remove_file(app.path("active")).unwrap();
+        std::os::unix::fs::symlink(target, app.path("active")).unwrap();
+    };
+    for target in [other.join(&directories[1]), "current".into()] {
+        let _ = std::os::unix::fs::symlink(&directories[1], app.path("current"));
+        link(&target);
+        let config = app.read("mfd.toml");
+        app.write("deploykit.toml", &format!("{config}\n[releases]\nkeep = 1\nkeep_others = 0\n"));
+        app.run(&["prune"]).expect(0);
+        assert_eq!(app.active_version(), "two");
+        assert_eq!(app.json(&["list"]).as_array().unwrap().len(), 2, "active, and the way back");
+    }
+}
+
+#[test]
 fn fault_1_a_rollback_restarts_the_service() {
     let app = App::served(SHORT);
     app.deploy();

@@ -1,0 +1,93 @@
+//! A journal that cannot grow: the kernel refuses what goes beyond a limit, as a full disk does, at
+//! every place in turn. With `DEPLOYKIT_LONG_TESTS=1` in the environment the places are closer together.
+
+mod common;
+
+use common::{App, SHORT};
+
+/// How much a deployment adds to the journal at most.
+const MOST: u64 = 2800;
+
+/// The limits, in bytes beyond the present length of the journal. Its lines are longer than the smaller
+/// steps, and most of them longer than the larger.
+fn limits() -> impl Iterator<Item = u64> {
+    let long = std::env::var_os("DEPLOYKIT_LONG_TESTS").is_some_and(|value| value == "1");
+    (0..MOST).step_by(if long { 90 } else { 390 })
+}
+
+/// Runs the program while no file may become longer than `limit`. Everything else that it and its
+/// children write here is shorter than the journal is already.
+fn run_limited(app: &App, limit: u64, arguments: &[&str]) -> Option<i32> {
+    let program = app.command(arguments);
+    let mut command = std::process::Command::new("prlimit");
+    command.arg(format!("--fsize={limit}"));
+    command.args(["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.current_dir(app.root()).stdin(std::process::Stdio::null());
+    command.output().expect("prlimit runs").status.code()
+}
+
+fn length(app: &App) -> u64 {
+    std::fs::metadata(app.path(".deploykit/journal")).expect("a journal").len()
+}
+
+/// An application that serves `one`, with a journal that is longer than any other file of its own.
+fn served() -> App {
+    let app = App::served(SHORT);
+    app.deploy().expect(0);
+    for _ in 0..4 {
+        app.run(&["hold", "the journal becomes longer"]).expect(0);
+        app.run(&["unhold"]).expect(0);
+    }
+    app
+}
+
+#[test]
+fn a_well_release_is_not_blamed_and_the_next_deployment_finishes_it() {
+    let mut ends = std::collections::BTreeSet::new();
+    for more in limits() {
+        let app = served();
+        app.commit("two");
+        let code = run_limited(&app, length(&app) + more, &["deploy"]);
+        ends.insert(code);
+        app.run(&["recover"]).expect(0);
+        app.assert_tidy();
+        app.run(&["deploy"]).expect(0);
+        app.assert_serves("two");
+    }
+    // Refused or taken back or unconfirmed, and deployed in the end.
+    assert!(ends.len() > 1 && ends.contains(&Some(0)), "{ends:?}");
+}
+
+#[test]
+fn an_ill_release_does_not_stay_because_that_cannot_be_recorded() {
+    for more in limits() {
+        let app = served();
+        app.commit_with("two", &["ill"]);
+        let code = run_limited(&app, length(&app) + more, &["deploy"]);
+        assert!(matches!(code, Some(1 | 3)), "{code:?}");
+        app.assert_serves("one");
+        app.run(&["recover"]).expect(0);
+        app.assert_serves("one");
+        app.assert_tidy();
+    }
+}
+
+#[test]
+fn a_rollback_ends_where_it_was_to_go_or_where_it_began() {
+    for more in limits() {
+        let app = served();
+        app.deploy_version("two");
+        let code = run_limited(&app, length(&app) + more, &["rollback"]);
+        app.run(&["recover"]).expect(0);
+        app.assert_tidy();
+        if code == Some(0) || code == Some(5) {
+            app.assert_serves("one");
+        } else {
+            app.assert_serves("two");
+            app.run(&["rollback"]).expect(0);
+            app.assert_serves("one");
+        }
+        assert_eq!(app.run(&["deploy"]).code, Some(1), "two was left, and is bad");
+    }
+}
