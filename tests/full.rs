@@ -12,7 +12,7 @@ const MOST: u64 = 2800;
 /// steps, and most of them longer than the larger.
 fn limits() -> impl Iterator<Item = u64> {
     let long = std::env::var_os("DEPLOYKIT_LONG_TESTS").is_some_and(|value| value == "1");
-    (0..MOST).step_by(if long { 90 } else { 390 })
+    (0..MOST).step_by(if long { 70 } else { 230 })
 }
 
 /// Runs the program while no file may become longer than `limit`. Everything else that it and its
@@ -55,8 +55,8 @@ fn a_well_release_is_not_blamed_and_the_next_deployment_finishes_it() {
         app.run(&["deploy"]).expect(0);
         app.assert_serves("two");
     }
-    // Refused or taken back or unconfirmed, and deployed in the end.
-    assert!(ends.len() > 1 && ends.contains(&Some(0)), "{ends:?}");
+    // Refused, taken back (or unconfirmed), and deployed in the end.
+    assert!([0, 1, 3].iter().all(|code| ends.contains(&Some(*code))), "{ends:?}");
 }
 
 #[test]
