@@ -260,3 +260,16 @@ fn releases_are_in_use_while_something_runs_from_them() {
     }
     assert_eq!(made.service.releases_in_use(&made.context).unwrap(), []);
 }
+
+#[test]
+fn a_log_that_cannot_be_written_keeps_no_service_from_starting() {
+    let bench = bench("service.start = [\"touch\", \"started\"]");
+    std::fs::create_dir_all(bench.app.join(".deploykit/service.log")).unwrap();
+    bench.service.restart(&bench.context, &bench.release).unwrap();
+    assert!(bench.release.root.join("started").exists());
+    let said = bench.said.lock().unwrap();
+    assert!(
+        said.iter().any(|line| line.contains("the output of the service is not kept")),
+        "{said:?}"
+    );
+}

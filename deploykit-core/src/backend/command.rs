@@ -99,10 +99,11 @@ impl CommandService {
         command: &Argv,
         place: Place,
     ) -> Result<(), SupervisorError> {
-        let log = service_log::open(&self.layout).map_err(|source| SupervisorError::Foreign {
-            operation: "open the log of",
-            source: source.into(),
-        })?;
+        // A service that can be started is not left alone because nothing can be written of it.
+        let log = service_log::open(&self.layout).unwrap_or_else(|error| {
+            ctx.warn(format!("the output of the service is not kept: {error}"));
+            "/dev/null".into()
+        });
         let spec = self.spec(name, command, place, Output::File(log));
         let finished = self.execute(ctx, command, &spec, &mut |stream, line| {
             ctx.output(name, stream, line);

@@ -22,6 +22,13 @@ pub(super) fn open(layout: &Layout) -> io::Result<Utf8PathBuf> {
     if std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.len() > LARGEST) {
         shorten(&path)?;
     }
+    let mut options = OpenOptions::new();
+    options
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&path)?;
     Ok(path)
 }
 
