@@ -238,6 +238,58 @@ fn what_is_not_supported_is_refused_before_anything_is_built_with_a_hint() {
 }
 
 #[test]
+fn a_tree_that_no_host_can_hold_is_refused_before_it_is_unfolded() {
+    let deep = vec!["d"; 2100].join("/");
+    let long = vec!["d".repeat(200); 21].join("/");
+    let name = "n".repeat(256);
+    let target = "t".repeat(5000);
+    for (mode, path, content, expected) in [
+        ("100644", deep.as_str(), "x", "2048 directories"),
+        ("100644", &long, "x", "4220 bytes, more than 4095"),
+        ("100644", &name, "x", "256 bytes, more than 255"),
+        ("120000", "link", &target, "link \"link\" has 5000 bytes"),
+        ("120000", "link", "", "link \"link\" has 0 bytes"),
+    ] {
+        let repo = GitRepo::new();
+        git_common::commit_entry(&repo, mode, path, content);
+        assert_refused(&repo, expected);
+    }
+}
+
+/// Ten million files in a repository of eight objects.
+#[test]
+fn a_tree_that_unfolds_into_millions_of_files_is_refused() {
+    let repo = GitRepo::new();
+    let mut inner = repo.commit_file("a", "1");
+    inner = repo.git(&["rev-parse", &format!("{inner}^{{tree}}")]);
+    for _ in 0..7 {
+        let entries: Vec<_> = (0..10).map(|n| format!("040000 tree {inner}\t{n}\n")).collect();
+        inner = repo.git_with(&["mktree"], entries.concat().as_bytes());
+    }
+    let commit = repo.git(&["commit-tree", &inner, "-m", "bomb"]);
+    repo.git(&["update-ref", "refs/heads/main", &commit]);
+    assert_refused(&repo, "MiB of memory");
+}
+
+fn assert_refused(repo: &GitRepo, expected: &str) {
+    let scene = Scene::new(repo.url());
+    let resolved = scene.resolve("main").unwrap();
+    let error = scene.source().fetch(&scene.context(), &resolved).unwrap_err();
+    let SourceError::Refused { why, .. } = &error else { panic!("{error:?}") };
+    assert!(why.contains(expected), "{why}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let repo = GitRepo::new();
+    // It is short enough by itself, and too long behind the path of any release.
+    let path = format!("{}/file", vec!["d".repeat(99); 40].join("/") + &"d".repeat(88));
+    git_common::commit_entry(&repo, "100644", &path, "x");
+    let error = git_common::chain(&Scene::new(repo.url()).deploy("main").unwrap_err());
+    assert!(error.contains("ddd/file\"") && error.contains("too long"), "{error}");
+}
+
+#[test]
 fn attributes_without_a_file_that_has_them_are_no_obstacle() {
     let repo = GitRepo::new();
     let attributes = "*.bin filter=lfs\n*.txt working-tree-encoding=UTF-16\n*.u working-tree-encoding=UTF-8\n*.c ident\n";

@@ -17,6 +17,7 @@ mod bring;
 mod cache;
 mod checkout;
 mod credentials;
+mod extent;
 mod fault;
 mod fetch;
 mod history;
