@@ -233,19 +233,6 @@ fn what_is_not_supported_is_refused_by_the_fetch_and_once_more_without_the_netwo
 }
 
 #[test]
-fn a_tag_on_a_tree_is_refused() {
-    let repo = GitRepo::new();
-    repo.commit_file("a", "1");
-    repo.git(&["tag", "tree", "HEAD^{tree}"]);
-    let server = serve(&repo);
-    let error = Scene::new(&server.url("repo")).deploy("tree").unwrap_err();
-    assert!(
-        matches!(&error, SourceError::Refused { why, .. } if why.contains("tree")),
-        "{error:?}"
-    );
-}
-
-#[test]
 fn a_token_and_a_password_work_over_https_with_a_private_authority() {
     let repo = GitRepo::new();
     repo.commit_file("a", "1");

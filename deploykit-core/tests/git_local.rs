@@ -16,6 +16,7 @@ fn branches_tags_hashes_and_head_resolve_to_commits() {
     repo.git(&["tag", "light"]);
     repo.git(&["tag", "--annotate", "--message", "x", "heavy"]);
     repo.git(&["tag", "--annotate", "--message", "x", "heavier", "heavy"]);
+    let tag = repo.git(&["rev-parse", "heavier"]);
     let second = repo.commit_file("a", "2");
     repo.git(&["branch", "feature/x", &first]);
     let scene = Scene::new(repo.url());
@@ -30,6 +31,8 @@ fn branches_tags_hashes_and_head_resolve_to_commits() {
         (&first, &first, first.as_str()),
         (&first[..9], &first, &first),
         (&first.to_uppercase(), &first, &first),
+        (&tag, &first, &first),
+        (&tag[..9], &first, &first),
     ] {
         let resolved = scene.resolve(text).unwrap();
         assert_eq!(resolved.id.digest(), hash, "{text}");
@@ -144,7 +147,37 @@ fn a_sha256_repository_is_refused_clearly() {
     let repo = GitRepo::with_options(&["--object-format=sha256"]);
     repo.commit_file("a", "1");
     let error = git_common::chain(&Scene::new(repo.url()).resolve("main").unwrap_err());
-    assert!(error.contains("SHA-256"), "{error}");
+    assert!(error.contains("SHA-256") && !error.contains("reach"), "{error}");
+}
+
+#[test]
+fn what_is_no_repository_that_can_be_read_is_said_in_words_of_its_own() {
+    let repo = GitRepo::with_options(&["--ref-format=reftable"]);
+    repo.commit_file("a", "1");
+    let error = git_common::chain(&Scene::new(repo.url()).resolve("main").unwrap_err());
+    assert!(error.contains("reftable"), "{error}");
+    // What a file says may be a secret.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("notes");
+    std::fs::write(&file, "S3CRET").unwrap();
+    std::fs::write(directory.path().join(".git"), "S3CRET").unwrap();
+    for path in [&file, directory.path()] {
+        let error = Scene::new(path.to_str().unwrap()).resolve("main").unwrap_err();
+        let error = git_common::chain(&error);
+        assert!(error.contains("it is a file") && !error.contains("S3CRET"), "{error}");
+    }
+}
+
+#[test]
+fn objects_are_not_replaced_by_others() {
+    let repo = GitRepo::new();
+    let first = repo.commit_file("a", "1");
+    let second = repo.commit_file("a", "2");
+    repo.git(&["replace", &second, &first]);
+    let scene = Scene::new(repo.url());
+    assert_eq!(scene.resolve("main").unwrap().id.digest(), second);
+    scene.deploy("main").unwrap();
+    assert_eq!(scene.read("a"), "2");
 }
 
 #[test]
@@ -252,7 +285,8 @@ fn a_tree_that_no_host_can_hold_is_refused_before_it_is_unfolded() {
     ] {
         let repo = GitRepo::new();
         git_common::commit_entry(&repo, mode, path, content);
-        assert_refused(&repo, expected);
+        let why = git_common::refused(&Scene::new(repo.url()), "main");
+        assert!(why.contains(expected), "{why}");
     }
 }
 
@@ -268,15 +302,8 @@ fn a_tree_that_unfolds_into_millions_of_files_is_refused() {
     }
     let commit = repo.git(&["commit-tree", &inner, "-m", "bomb"]);
     repo.git(&["update-ref", "refs/heads/main", &commit]);
-    assert_refused(&repo, "MiB of memory");
-}
-
-fn assert_refused(repo: &GitRepo, expected: &str) {
-    let scene = Scene::new(repo.url());
-    let resolved = scene.resolve("main").unwrap();
-    let error = scene.source().fetch(&scene.context(), &resolved).unwrap_err();
-    let SourceError::Refused { why, .. } = &error else { panic!("{error:?}") };
-    assert!(why.contains(expected), "{why}");
+    let why = git_common::refused(&Scene::new(repo.url()), "main");
+    assert!(why.contains("MiB of memory"), "{why}");
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use gix::ObjectId;
 use gix::bstr::{BStr, ByteSlice as _};
 use gix::index::entry::Mode;
+use gix::objs::Kind;
 
 use super::extent::refuse_excess;
+use super::local;
 use crate::context::Context;
 use crate::id::SourceId;
 use crate::traits::{BoxError, SourceError, TreeSize};
@@ -49,6 +51,24 @@ impl Objection {
     }
 }
 
+/// Refuses what is no commit. That of an annotated tag is named, and not taken: the same commit
+/// would be another source under the tag's hash, with marks and releases of its own.
+pub(crate) fn refuse_other_than_commit(
+    repository: &gix::Repository,
+    source: &SourceId,
+    id: ObjectId,
+) -> Result<(), Objection> {
+    let why = match repository.find_header(id)?.kind() {
+        Kind::Commit => return Ok(()),
+        Kind::Tag => match local::commit_behind(repository, id) {
+            Some(commit) => format!("it is an annotated tag: name its commit, {commit}"),
+            None => "it is an annotated tag, and not that of a commit".into(),
+        },
+        kind @ (Kind::Tree | Kind::Blob) => format!("it is a {kind}, not a commit"),
+    };
+    Err(SourceError::Refused { id: source.clone(), why }.into())
+}
+
 /// The tree of a commit, as the list of its files.
 pub(crate) fn index_of(
     ctx: &Context,
@@ -57,12 +77,8 @@ pub(crate) fn index_of(
     id: ObjectId,
 ) -> Result<gix::index::File, Objection> {
     let refused = |why: String| SourceError::Refused { id: source.clone(), why };
-    let object = repository.find_object(id)?;
-    let kind = object.kind;
-    if !matches!(kind, gix::objs::Kind::Commit | gix::objs::Kind::Tag) {
-        return Err(refused(format!("it is a {kind}, not a commit")).into());
-    }
-    let tree = object.peel_to_tree()?;
+    refuse_other_than_commit(repository, source, id)?;
+    let tree = repository.find_object(id)?.peel_to_tree()?;
     refuse_excess(ctx, repository, tree.id, refused)?;
     repository.index_from_tree(&tree.id).map_err(|error| {
         // What is not there or broken is damage; what is there and harmful is refused.

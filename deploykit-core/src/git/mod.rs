@@ -35,5 +35,9 @@ mod url;
 mod watch;
 
 pub use credentials::GitCredentials;
-pub(crate) use fault::hint;
 pub use source::{GitOptions, GitSource};
+
+/// The hint of what is the cause of a [`SourceError`](crate::traits::SourceError).
+pub(crate) fn hint(cause: &crate::traits::BoxError) -> Option<String> {
+    fault::hint(cause).or_else(|| cache::hint(cause))
+}

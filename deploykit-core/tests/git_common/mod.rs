@@ -131,6 +131,15 @@ pub fn two_commits_that_begin_alike(repo: &GitRepo) -> (String, String, String) 
     unreachable!()
 }
 
+/// Why a revision is refused once it has been fetched.
+pub fn refused(scene: &Scene, text: &str) -> String {
+    let resolved = scene.resolve(text).unwrap();
+    match scene.source().fetch(&scene.context(), &resolved) {
+        Err(SourceError::Refused { why, .. }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Commits one entry that git itself would not make: its mode, its path, and what it contains.
 pub fn commit_entry(repo: &GitRepo, mode: &str, path: &str, content: &str) {
     let commands = format!(
