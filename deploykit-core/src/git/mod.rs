@@ -29,6 +29,7 @@ mod partial;
 mod progress;
 mod remote;
 mod resolve;
+mod scratch;
 mod source;
 mod ssh;
 mod url;
