@@ -143,6 +143,8 @@ fn no_error_shows_a_secret_however_it_is_mistyped() {
         "token = { env = \"ghp_S3CRET=\" }",
         "token = \"a\nS3CRET\"",
         "\"t\\u006fken\" = \"S3CRET\" x",
+        "ghp_S3CRET",
+        "username = \"https://ghp_S3CRET@host/\" x",
         "[[health.check]]\ntype = \"http\"\nsend = { X-Mine = \"S3CRET\" } x",
     ] {
         let error = refused(&format!("[repo]\nurl = \"/srv/app.git\"\n{line}\n[build]\n"));
