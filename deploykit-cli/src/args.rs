@@ -1,5 +1,6 @@
 //! The arguments.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
@@ -97,6 +98,43 @@ pub(crate) enum ColorWhen {
     Always,
     /// Never.
     Never,
+}
+
+impl ColorWhen {
+    /// What arguments say that cannot be parsed as a whole.
+    pub(crate) fn asked_in(arguments: &[OsString]) -> Self {
+        let texts = || arguments.iter().map(|argument| argument.to_str().unwrap_or_default());
+        let apart = texts().zip(texts().skip(1)).filter(|(name, _)| *name == "--color");
+        let joined = texts().filter_map(|argument| argument.strip_prefix("--color="));
+        let mut asked = apart.map(|(_, when)| when).chain(joined);
+        asked.find_map(|when| Self::from_str(when, true).ok()).unwrap_or(Self::Auto)
+    }
+}
+
+impl Command {
+    /// Whether all that it does is to tell something.
+    pub(crate) fn only_tells(&self) -> bool {
+        match self {
+            Self::Plan(_)
+            | Self::Status
+            | Self::Resolve { .. }
+            | Self::List
+            | Self::History { .. }
+            | Self::Show { .. }
+            | Self::Config { .. }
+            | Self::Completions { .. }
+            | Self::Man { .. } => true,
+            Self::Init(_)
+            | Self::Deploy(_)
+            | Self::Rollback(_)
+            | Self::Confirm
+            | Self::Hold { .. }
+            | Self::Unhold
+            | Self::Recover
+            | Self::Prune
+            | Self::Uninstall { .. } => false,
+        }
+    }
 }
 
 /// What to do.

@@ -1,10 +1,10 @@
 //! Where the program reads and writes.
 //!
 //! Nothing here fails: a terminal that is gone, or a reader that has had enough, must not stop a
-//! deployment.
+//! deployment. What could not be written for another reason is remembered.
 
 use std::fmt::{self, Debug};
-use std::io::{BufRead, IsTerminal as _, Write};
+use std::io::{BufRead, ErrorKind, IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::ColorChoice;
@@ -15,6 +15,7 @@ use crate::args::ColorWhen;
 #[derive(Clone)]
 pub struct Output {
     writer: Arc<Mutex<dyn Write + Send>>,
+    fault: Arc<Mutex<Option<std::io::Error>>>,
     terminal: bool,
     colour: bool,
 }
@@ -22,7 +23,8 @@ pub struct Output {
 impl Output {
     /// An output that is no terminal.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
-        Self { writer: Arc::new(Mutex::new(writer)), terminal: false, colour: false }
+        let writer = Arc::new(Mutex::new(writer));
+        Self { writer, fault: Arc::default(), terminal: false, colour: false }
     }
 
     /// Whether it is a terminal.
@@ -38,8 +40,16 @@ impl Output {
     /// Writes a text, in one piece.
     pub fn write(&self, text: &str) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever does not want to read it (`| head -1`, a closed terminal) need not.
-        let _ = writer.write_all(text.as_bytes()).and_then(|()| writer.flush());
+        if let Err(error) = writer.write_all(text.as_bytes()).and_then(|()| writer.flush()) {
+            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
+    /// Why something could not be written, the first time. Whoever does not want to read it
+    /// (`| head -1`, a closed terminal) need not: that is no fault.
+    pub(crate) fn take_fault(&self) -> Option<std::io::Error> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fault.filter(|error| error.kind() != ErrorKind::BrokenPipe && !self.terminal)
     }
 
     /// Writes a line.

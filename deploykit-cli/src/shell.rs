@@ -142,6 +142,16 @@ impl Shell {
         self.context(quiet(&self.io))
     }
 
+    /// For a call that only looks, and at the repository: a search through its history fills a
+    /// directory, so signals end it in order.
+    pub(crate) fn look_afar(&self) -> Result<Context, CliError> {
+        let caught = Caught::new();
+        let renderer = quiet(&self.io);
+        let ctx = self.context(renderer.clone())?;
+        caught.watch(ctx.cancellation().clone(), renderer);
+        Ok(ctx)
+    }
+
     /// For a call that changes something: it is shown, and signals end it in order. `streams`: with
     /// `--json` every event is a line.
     pub(crate) fn live(&self, streams: bool) -> Result<Live, CliError> {

@@ -61,6 +61,45 @@ fn wrong_usage_exits_with_two_and_suggests_what_was_meant() {
 }
 
 #[test]
+fn wrong_usage_is_told_whole_in_json() {
+    let app = App::empty();
+    for (arguments, expected) in [
+        (&["--json", "completions"][..], "arguments were not provided: <SHELL>"),
+        (&["--json", "config"], "a command is missing"),
+        (&["--json", "completions", "tcsh"], "[possible values: bash, zsh, fish]"),
+    ] {
+        let error = app.run(arguments).exits_with(2).json()["error"].clone();
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(expected) && !message.contains("error:"), "{message}");
+    }
+}
+
+#[test]
+fn a_result_that_could_not_be_written_is_a_failure() {
+    let app = App::taken_over(CONFIGURATION);
+    let full = |arguments: &[&str]| {
+        let device = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = app.command(arguments);
+        let child = command.stdout(device).stderr(Stdio::piped()).spawn().unwrap();
+        Done::of(child.wait_with_output().unwrap())
+    };
+    for arguments in [
+        &["list"][..],
+        &["config", "schema"],
+        &["completions", "bash"],
+        &["man"],
+        &["--json", "status"],
+        &["--help"],
+    ] {
+        let done = full(arguments).exits_with(1);
+        assert!(done.stderr.contains("cannot write to standard output"), "{done:#?}");
+    }
+    // What was done is done.
+    let done = full(&["rollback"]).exits_with(0);
+    assert!(done.stderr.contains("cannot write to standard output"), "{done:#?}");
+}
+
+#[test]
 fn a_missing_configuration_is_an_error_with_a_hint() {
     let app = App::empty();
     let done = app.run(&["list"]).exits_with(2);
@@ -98,6 +137,11 @@ fn colours_come_and_go_as_they_are_asked_for() {
     assert!(!coloured(&["list"], &[("NO_COLOR", "1")]));
     assert!(coloured(&["list", "--color", "always"], &[("NO_COLOR", "1")]));
     assert!(!coloured(&["list", "--color", "never"], &[("CLICOLOR_FORCE", "1")]));
+    // Also where the arguments are what is wrong.
+    assert!(coloured(&["rolback"], &[("CLICOLOR_FORCE", "1")]));
+    for never in [&["rolback", "--color", "never"][..], &["--color=never", "rolback"]] {
+        assert!(!coloured(never, &[("CLICOLOR_FORCE", "1")]));
+    }
 }
 
 #[test]

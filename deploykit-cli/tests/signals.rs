@@ -6,6 +6,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
 use common::{App, release};
+use deploykit_testkit::git_repo::GitRepo;
+use deploykit_testkit::git_server::{Behaviour, GitServer};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -42,6 +44,33 @@ fn an_interruption_after_the_activation_goes_back_and_exits_with_three() {
         assert!(told.iter().any(|line| line.contains("serves again")), "{told:#?}");
         let active = std::fs::read_link(app.path().join("active")).unwrap();
         assert_eq!(active.to_str(), Some(release(1_700_000_000, "a").as_str()));
+    }
+}
+
+/// A search through a history that never comes: the directory for it must not stay.
+#[test]
+fn an_interrupted_search_through_the_history_leaves_nothing() {
+    let repo = GitRepo::new();
+    let first = repo.commit_file("a", "1");
+    repo.commit_file("a", "2");
+    let behaviour = Behaviour { stall_after: Some(0), ..Behaviour::default() };
+    let server = GitServer::start(repo.path().parent().unwrap(), None, behaviour);
+    for (command, signal, code) in
+        [("resolve", Signal::SIGINT, 130), ("plan", Signal::SIGTERM, 143)]
+    {
+        let app = App::empty();
+        app.write("deploykit.toml", &format!("repo.url = \"{}\"", server.url("repo")));
+        let tmp = app.path().join("tmp");
+        std::fs::create_dir(&tmp).unwrap();
+        let left = || std::fs::read_dir(&tmp).unwrap().count();
+        let mut child = app.command(&[command, &first[..10]]).env("TMPDIR", &tmp).spawn().unwrap();
+        while left() == 0 {
+            assert_eq!(child.try_wait().unwrap(), None, "{command} has ended");
+            std::thread::yield_now();
+        }
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{command}");
+        assert_eq!(left(), 0, "{command}");
     }
 }
 

@@ -114,12 +114,18 @@ fn percent_encoded(text: &str) -> String {
 /// The digits of base64 that depend on `bytes` alone when `skip` (0 to 2) bytes stand before them
 /// in a group of three: the same wherever the bytes stand in what is encoded.
 fn base64_core(bytes: &[u8], skip: usize) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let aligned = bytes.get((3 - skip) % 3..).unwrap_or_default();
+    base64(&aligned[..aligned.len() / 3 * 3])
+}
+
+/// In base64, without the signs that fill it up.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::new();
-    for group in aligned.chunks_exact(3) {
-        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
-        for shift in [18, 12, 6, 0] {
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for shift in [18, 12, 6, 0].into_iter().take(group.len() + 1) {
             encoded.push(char::from(DIGITS[(bits >> shift & 63) as usize]));
         }
     }

@@ -116,6 +116,44 @@ fn unknown_keys_are_all_reported_with_place_and_advice() {
 }
 
 #[test]
+fn of_thousands_of_unknown_keys_the_first_are_shown_and_the_rest_counted() {
+    use std::fmt::Write as _;
+    let mut keys = String::new();
+    for number in 0..20_000 {
+        writeln!(keys, "key{number} = 1").unwrap();
+    }
+    for (file, table) in [("deploykit.toml", "[build]"), ("mfd.toml", "[build]")] {
+        let text = with_url(&format!("{table}\n{keys}"));
+        let error = config::parse(&text, file.into()).unwrap_err();
+        assert_eq!(error.problems().len(), 20);
+        let last = &error.problems()[19];
+        assert_eq!(last.message, "unknown key `key19` in `build`, and 19980 more");
+    }
+}
+
+#[test]
+fn no_error_shows_a_secret_however_it_is_mistyped() {
+    for line in [
+        "token: \"ghp_S3CRET\"",
+        "token: ghp_S3CRET",
+        "token \"ghp_S3CRET\"",
+        "token =\n\"ghp_S3CRET\"",
+        "token = \"ghp_S3C\"S3CRET\"",
+        "token = { ghp_S3CRET }",
+        "token = { env = \"ghp_S3CRET=\" }",
+        "token = \"a\nS3CRET\"",
+        "\"t\\u006fken\" = \"S3CRET\" x",
+        "ghp_S3CRET",
+        "username = \"https://ghp_S3CRET@host/\" x",
+        "[[health.check]]\ntype = \"http\"\nsend = { X-Mine = \"S3CRET\" } x",
+    ] {
+        let error = refused(&format!("[repo]\nurl = \"/srv/app.git\"\n{line}\n[build]\n"));
+        let shown = format!("{error:#}");
+        assert!(!shown.contains("S3C"), "{line}\nshows as\n{shown}");
+    }
+}
+
+#[test]
 fn a_key_of_another_table_is_sent_home() {
     let error = refused(&with_url("keep_others = 3"));
     assert_eq!(error.hint().unwrap(), "`keep_others` belongs into `releases`");
@@ -285,7 +323,7 @@ fn keys_that_exclude_or_need_one_another_are_refused() {
         (&check("type = \"http\"\nurl = \"http://u@h/\""), "\"http://u@h/\"", "user name"),
         (&check(&format!("{http}json = {{ status = 1 }}")), "status", "not a JSON pointer"),
         (&check(&format!("{http}header = {{ \"a b\" = \"1\" }}")), "\"a b\"", "name of a header"),
-        (&check(&format!("{http}send = {{ a = \"x\\ny\" }}")), "\"x\\ny\"", "control characters"),
+        (&check(&format!("{http}send = {{ a = \"x\\ny\" }}")), "\"****\"", "control characters"),
         (&check(&format!("{http}body = \"(\"")), "\"(\"", "not a regular expression"),
         (&check(&format!("{http}status = 99")), "99", "from 100 to 599"),
         (&check(&format!("{http}name = \"\"")), "\"\"", "must not be empty"),

@@ -16,6 +16,7 @@ fn branches_tags_hashes_and_head_resolve_to_commits() {
     repo.git(&["tag", "light"]);
     repo.git(&["tag", "--annotate", "--message", "x", "heavy"]);
     repo.git(&["tag", "--annotate", "--message", "x", "heavier", "heavy"]);
+    let tag = repo.git(&["rev-parse", "heavier"]);
     let second = repo.commit_file("a", "2");
     repo.git(&["branch", "feature/x", &first]);
     let scene = Scene::new(repo.url());
@@ -30,6 +31,8 @@ fn branches_tags_hashes_and_head_resolve_to_commits() {
         (&first, &first, first.as_str()),
         (&first[..9], &first, &first),
         (&first.to_uppercase(), &first, &first),
+        (&tag, &first, &first),
+        (&tag[..9], &first, &first),
     ] {
         let resolved = scene.resolve(text).unwrap();
         assert_eq!(resolved.id.digest(), hash, "{text}");
@@ -144,7 +147,37 @@ fn a_sha256_repository_is_refused_clearly() {
     let repo = GitRepo::with_options(&["--object-format=sha256"]);
     repo.commit_file("a", "1");
     let error = git_common::chain(&Scene::new(repo.url()).resolve("main").unwrap_err());
-    assert!(error.contains("SHA-256"), "{error}");
+    assert!(error.contains("SHA-256") && !error.contains("reach"), "{error}");
+}
+
+#[test]
+fn what_is_no_repository_that_can_be_read_is_said_in_words_of_its_own() {
+    let repo = GitRepo::with_options(&["--ref-format=reftable"]);
+    repo.commit_file("a", "1");
+    let error = git_common::chain(&Scene::new(repo.url()).resolve("main").unwrap_err());
+    assert!(error.contains("reftable"), "{error}");
+    // What a file says may be a secret.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("notes");
+    std::fs::write(&file, "S3CRET").unwrap();
+    std::fs::write(directory.path().join(".git"), "S3CRET").unwrap();
+    for path in [&file, directory.path()] {
+        let error = Scene::new(path.to_str().unwrap()).resolve("main").unwrap_err();
+        let error = git_common::chain(&error);
+        assert!(error.contains("it is a file") && !error.contains("S3CRET"), "{error}");
+    }
+}
+
+#[test]
+fn objects_are_not_replaced_by_others() {
+    let repo = GitRepo::new();
+    let first = repo.commit_file("a", "1");
+    let second = repo.commit_file("a", "2");
+    repo.git(&["replace", &second, &first]);
+    let scene = Scene::new(repo.url());
+    assert_eq!(scene.resolve("main").unwrap().id.digest(), second);
+    scene.deploy("main").unwrap();
+    assert_eq!(scene.read("a"), "2");
 }
 
 #[test]
@@ -235,6 +268,52 @@ fn what_is_not_supported_is_refused_before_anything_is_built_with_a_hint() {
         assert_eq!(what, expected);
         assert!(!hint.is_empty());
     }
+}
+
+#[test]
+fn a_tree_that_no_host_can_hold_is_refused_before_it_is_unfolded() {
+    let deep = vec!["d"; 2100].join("/");
+    let long = vec!["d".repeat(200); 21].join("/");
+    let name = "n".repeat(256);
+    let target = "t".repeat(5000);
+    for (mode, path, content, expected) in [
+        ("100644", deep.as_str(), "x", "2048 directories"),
+        ("100644", &long, "x", "4220 bytes, more than 4095"),
+        ("100644", &name, "x", "256 bytes, more than 255"),
+        ("120000", "link", &target, "link \"link\" has 5000 bytes"),
+        ("120000", "link", "", "link \"link\" has 0 bytes"),
+    ] {
+        let repo = GitRepo::new();
+        git_common::commit_entry(&repo, mode, path, content);
+        let why = git_common::refused(&Scene::new(repo.url()), "main");
+        assert!(why.contains(expected), "{why}");
+    }
+}
+
+/// Ten million files in a repository of eight objects.
+#[test]
+fn a_tree_that_unfolds_into_millions_of_files_is_refused() {
+    let repo = GitRepo::new();
+    let mut inner = repo.commit_file("a", "1");
+    inner = repo.git(&["rev-parse", &format!("{inner}^{{tree}}")]);
+    for _ in 0..7 {
+        let entries: Vec<_> = (0..10).map(|n| format!("040000 tree {inner}\t{n}\n")).collect();
+        inner = repo.git_with(&["mktree"], entries.concat().as_bytes());
+    }
+    let commit = repo.git(&["commit-tree", &inner, "-m", "bomb"]);
+    repo.git(&["update-ref", "refs/heads/main", &commit]);
+    let why = git_common::refused(&Scene::new(repo.url()), "main");
+    assert!(why.contains("MiB of memory"), "{why}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let repo = GitRepo::new();
+    // It is short enough by itself, and too long behind the path of any release.
+    let path = format!("{}/file", vec!["d".repeat(99); 40].join("/") + &"d".repeat(88));
+    git_common::commit_entry(&repo, "100644", &path, "x");
+    let error = git_common::chain(&Scene::new(repo.url()).deploy("main").unwrap_err());
+    assert!(error.contains("ddd/file\"") && error.contains("too long"), "{error}");
 }
 
 #[test]

@@ -117,6 +117,31 @@ fn ssh_that_hangs_is_ended_with_the_deadline() {
 }
 
 #[test]
+fn ssh_that_is_silent_is_given_up_after_the_timeout() {
+    if let Ok(url) = std::env::var("DEPLOYKIT_TEST_URL") {
+        let scene = Scene::with(&url, |options| options.timeout = Duration::from_secs(1));
+        let error = scene.deploy("main").unwrap_err();
+        return eprintln!("failed: {} hint: {:?}", chain(&error), error.hint());
+    }
+    let repo = GitRepo::new();
+    repo.commit_file("a", "over ssh");
+    let directory = tempfile::tempdir().unwrap();
+    let test = "ssh_that_is_silent_is_given_up_after_the_timeout";
+    // From the beginning, and in the second conversation, which is the fetch.
+    let second = format!(
+        "#!/bin/sh\nmkdir {0}/first && exec sh -c \"git-upload-pack '{1}'\"\nexec sleep 600\n",
+        directory.path().display(),
+        repo.url()
+    );
+    for script in ["#!/bin/sh\nexec sleep 600\n", &second] {
+        let output = in_a_process_with(test, directory.path(), script, "me@host.invalid:repo");
+        assert!(output.contains("no answer for 1 s"), "{output}");
+        assert!(output.contains("repo.timeout"), "{output}");
+    }
+    assert!(directory.path().join("first").exists());
+}
+
+#[test]
 fn ssh_that_does_not_get_in_says_what_to_look_at() {
     if let Ok(url) = std::env::var("DEPLOYKIT_TEST_URL") {
         return play(&url);

@@ -1,5 +1,6 @@
 //! Git repositories, made with the git program.
 
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -73,12 +74,20 @@ impl GitRepo {
 
     /// Runs git in the work tree, and returns what it wrote, without the line's end.
     pub fn git(&self, arguments: &[&str]) -> String {
+        self.git_with(arguments, b"")
+    }
+
+    /// The same, with this on its standard input.
+    pub fn git_with(&self, arguments: &[&str], input: &[u8]) -> String {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(input).and_then(|()| file.rewind()).expect("the input");
         // Each commit has a time of its own, so that no two hashes are the same by chance.
         let time = self.clock.get() + 1;
         self.clock.set(time);
         let time = format!("{time} +0000");
         let mut command = git(&self.path);
         command.env("GIT_AUTHOR_DATE", &time).env("GIT_COMMITTER_DATE", &time).args(arguments);
+        command.stdin(file);
         let Output { status, stdout, stderr } = command.output().expect("git runs");
         assert!(status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8(stdout).expect("git writes UTF-8").trim_end().to_owned()

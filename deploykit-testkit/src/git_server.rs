@@ -24,9 +24,9 @@ pub struct Behaviour {
     pub status: Option<u16>,
     /// Redirects everything to this address, with what was asked for behind it.
     pub redirect: Option<String>,
-    /// Breaks the connection after so many bytes of an answer to a POST.
+    /// Breaks the connection after so many bytes of an answer that hands out objects.
     pub cut_after: Option<usize>,
-    /// Falls silent, with the connection open, after so many bytes of an answer to a POST.
+    /// Falls silent, with the connection open, after so many bytes of such an answer.
     pub stall_after: Option<usize>,
     /// Does not hear that the client knows the present protocol.
     pub old_protocol: bool,
@@ -186,11 +186,12 @@ fn answer(shared: &Shared, stream: &mut BufReader<Box<dyn Both>>) -> std::io::Re
     let stream = stream.get_mut();
     write!(stream, "HTTP/1.1 {status} -\r\n{headers}")?;
     write!(stream, "Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-    let posted = request.method == "POST";
-    let limit = behaviour.cut_after.or(behaviour.stall_after).filter(|_| posted);
+    let lists = request.body.windows(15).any(|part| part == b"command=ls-refs");
+    let hands_out = request.method == "POST" && !lists;
+    let limit = behaviour.cut_after.or(behaviour.stall_after).filter(|_| hands_out);
     stream.write_all(&body[..limit.unwrap_or(body.len()).min(body.len())])?;
     stream.flush()?;
-    if posted && behaviour.stall_after.is_some() {
+    if hands_out && behaviour.stall_after.is_some() {
         // Until the client has had enough.
         let _ = stream.read(&mut [0]);
     }

@@ -90,7 +90,7 @@ fn write_new(path: &Utf8Path, text: &str) -> Result<(), CliError> {
 /// The address of `origin` of the git repository in this directory, without what may be a secret.
 fn origin(directory: &Utf8Path) -> Option<String> {
     let text = std::fs::read_to_string(git_directory(directory)?.join("config")).ok()?;
-    Some(without_user(origin_in(&text)?))
+    Some(without_secrets(origin_in(&text)?))
 }
 
 /// `.git`, or where a `.git` file of a linked worktree leads.
@@ -124,13 +124,14 @@ fn origin_in(text: &str) -> Option<&str> {
     found.filter(|url| !url.is_empty())
 }
 
-/// An http address without the user name and password, which may be a token.
-fn without_user(url: &str) -> String {
+/// An http address without the user name, the password and the query, which may be a token.
+fn without_secrets(url: &str) -> String {
     let Some((scheme, rest)) =
         url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))
     else {
         return url.to_owned();
     };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     format!("{scheme}://{host}{path}")
@@ -150,9 +151,10 @@ mod tests {
 
     #[test]
     fn a_token_in_the_origin_is_not_written_down() {
-        assert_eq!(without_user("https://me:tok@host/a@b.git"), "https://host/a@b.git");
-        assert_eq!(without_user("https://tok@host"), "https://host");
-        assert_eq!(without_user("git@host:a.git"), "git@host:a.git");
-        assert_eq!(without_user("ssh://git@host/a.git"), "ssh://git@host/a.git");
+        assert_eq!(without_secrets("https://me:tok@host/a@b.git"), "https://host/a@b.git");
+        assert_eq!(without_secrets("https://tok@host"), "https://host");
+        assert_eq!(without_secrets("https://host/a.git?private_token=tok"), "https://host/a.git");
+        assert_eq!(without_secrets("git@host:a.git"), "git@host:a.git");
+        assert_eq!(without_secrets("ssh://git@host/a.git"), "ssh://git@host/a.git");
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn plan(shell: &Shell, args: &PlanArgs) -> Result<Exit, CliError> {
     let application = shell.application()?;
     let request =
         DeployRequest::revision(args.revision.clone()).rebuild(args.rebuild).retry(args.retry);
-    let plan = application.plan(&shell.look()?, &request)?;
+    let plan = application.plan(&shell.look_afar()?, &request)?;
     shell.answer(&plan, || render_plan::plan(&plan, shell.paint()));
     Ok(if plan.has_work() { Exit::WORK } else { Exit::DONE })
 }
@@ -30,7 +30,7 @@ pub(super) fn plan(shell: &Shell, args: &PlanArgs) -> Result<Exit, CliError> {
 /// `deploykit resolve`
 pub(super) fn resolve(shell: &Shell, revision: &Revision) -> Result<Exit, CliError> {
     let application = shell.application()?;
-    let resolved = application.resolve(&shell.look()?, revision)?;
+    let resolved = application.resolve(&shell.look_afar()?, revision)?;
     let value = json!({
         "revision": revision,
         "kind": resolved.id.kind(),

@@ -76,7 +76,9 @@ pub(super) fn read(root: &Node, kind: ConfigKind) -> Result<Config, Vec<Problem>
             break None;
         }
     };
-    problems.extend(notes.unknown.into_inner().iter().map(unknown_key));
+    let mut unknown = notes.unknown.into_inner();
+    unknown.sort_by_key(|unknown| unknown.span.start);
+    problems.extend(the_first(&unknown, unknown_key));
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(problems),
@@ -123,6 +125,16 @@ fn is_explained(root: &Node, fault: &Fault, key: &str, notes: &Notes) -> bool {
     let meant = |entry: &Entry| entry.key == key || nearest(&entry.key, &[key]).is_some();
     root.at(&parts(&fault.path))
         .is_some_and(|table| table.entries().iter().any(|entry| wrong(entry) && meant(entry)))
+}
+
+/// The first of these mistakes; the last that is told says how many more there are.
+fn the_first<T>(mistakes: &[T], problem: impl Fn(&T) -> Problem) -> Vec<Problem> {
+    let mut problems: Vec<_> = mistakes.iter().take(MOST).map(problem).collect();
+    let more = mistakes.len() - problems.len();
+    if let Some(last) = problems.last_mut().filter(|_| more > 0) {
+        last.message += &format!(", and {more} more");
+    }
+    problems
 }
 
 fn in_table(table: &str) -> String {
@@ -218,15 +230,11 @@ pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
 /// refused. What only deploykit knows is refused, too: mfd could still be used with that file, and
 /// would do something else. What is refused is left out of what follows.
 fn foreign_to_mfd(root: &Node, notes: &mut Notes) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut refuse = |entry: &Entry, table: &str, mfds: &[&str], ours: Keys| {
-        notes.skipped.insert(entry.key_span.start);
-        problems.push(foreign_key(entry, table, mfds, ours));
-    };
+    let mut foreign = Vec::new();
     let tables = MFD.map(|(name, _)| name);
     for entry in root.entries() {
         let Some((name, keys)) = MFD.iter().find(|(name, _)| *name == entry.key) else {
-            refuse(entry, "", &tables, keys_of::<Config>());
+            foreign.push((entry, "", &tables[..], keys_of::<Config>()));
             continue;
         };
         let ours = match *name {
@@ -235,10 +243,11 @@ fn foreign_to_mfd(root: &Node, notes: &mut Notes) -> Vec<Problem> {
             _ => keys_of::<SystemdConfig>(),
         };
         for key in entry.node.entries().iter().filter(|key| !keys.contains(&key.key.as_str())) {
-            refuse(key, name, keys, ours);
+            foreign.push((key, *name, *keys, ours));
         }
     }
-    problems
+    notes.skipped.extend(foreign.iter().map(|(entry, ..)| entry.key_span.start));
+    the_first(&foreign, |(entry, table, mfds, ours)| foreign_key(entry, table, mfds, ours))
 }
 
 fn foreign_key(entry: &Entry, table: &str, mfds: &[&str], ours: Keys) -> Problem {

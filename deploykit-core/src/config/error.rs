@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::conceal::conceal;
+use super::conceal::{conceal, conceal_broken};
 
 /// What kind of mistake a configuration contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,7 +110,9 @@ impl ConfigError {
     /// Mistakes in a text. The text is kept without its secrets.
     pub(super) fn in_text(path: &Utf8Path, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
-        Self { path: path.to_owned(), text: Some(conceal(text)), problems, source: None }
+        let broken = problems.iter().any(|problem| problem.kind == ConfigErrorKind::Syntax);
+        let text = if broken { conceal_broken(text) } else { conceal(text) };
+        Self { path: path.to_owned(), text: Some(text), problems, source: None }
     }
 
     /// A mistake that has no text.

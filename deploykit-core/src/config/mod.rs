@@ -20,6 +20,7 @@ mod runtime;
 mod schema;
 mod show;
 mod status;
+mod telling;
 mod tree;
 mod value;
 

@@ -5,7 +5,7 @@ use gix::ObjectId;
 use super::cache;
 use super::fault::{Fault, is_refused_want};
 use super::fetch::{Wanted, receive};
-use super::inspect::Objection;
+use super::inspect::{Objection, refuse_other_than_commit};
 use super::progress::FetchProgress;
 use super::source::{Connected, GitSource};
 use crate::context::Context;
@@ -83,6 +83,11 @@ pub(crate) fn anew(
     let cache = source.cache();
     let repository = cache.begin()?;
     arrive(source, ctx, &repository, resolved, id)?;
+    if let Err(Objection::Source(error)) = refuse_other_than_commit(&repository, &resolved.id, id) {
+        // The present cache is worth more than one without a commit.
+        cache.sweep()?;
+        return Err(error);
+    }
     let accepted = accept(source, ctx, &repository, resolved, id);
     if !matches!(accepted, Err(Objection::Damaged(_))) {
         drop(repository);
@@ -165,7 +170,8 @@ fn pull(
 }
 
 /// Inspects a commit that has arrived, and keeps it. One that is refused is kept as well: it is
-/// whole, and need not be fetched again to be refused again.
+/// whole, and need not be fetched again to be refused again. What is no commit is not kept: as a
+/// revision it would be taken for one.
 fn accept(
     source: &GitSource,
     ctx: &Context,
@@ -173,6 +179,7 @@ fn accept(
     resolved: &Resolved,
     id: ObjectId,
 ) -> Result<(), Objection> {
+    refuse_other_than_commit(repository, &resolved.id, id)?;
     let inspected = source.inspect(ctx, repository, &resolved.id, id);
     if let Err(Objection::Damaged(error)) = inspected {
         return Err(Objection::Damaged(error));

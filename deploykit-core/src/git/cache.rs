@@ -5,15 +5,18 @@
 //! what has one can be used. It is used under the application's lock; whatever is half there when
 //! that is taken was left by somebody who was killed.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use gix::ObjectId;
 use gix::refs::transaction::PreviousValue;
 
 use super::local;
-use crate::traits::SourceError;
+use crate::traits::{BoxError, SourceError};
 
 const KEPT: &str = "refs/deploykit/commits/";
 /// The file in the repository that tells whose copy it is.
@@ -30,6 +33,17 @@ pub(crate) struct Cache {
     url: String,
 }
 
+/// What stands where the cache's directory should be.
+#[derive(Debug, thiserror::Error)]
+#[error("something else stands there: a file, or a link that leads nowhere")]
+struct InTheWay;
+
+/// The hint of a fault of the cache that is the cause of a [`SourceError`].
+pub(crate) fn hint(cause: &BoxError) -> Option<String> {
+    let hint = "remove it: the cache is fetched again; or mount what the link leads to";
+    cause.downcast_ref::<InTheWay>().map(|_| hint.to_owned())
+}
+
 fn failed<'a>(
     operation: &'static str,
     path: &'a Utf8Path,
@@ -41,6 +55,16 @@ impl Cache {
     /// The cache of the repository at `url`, below the directory `root`.
     pub(crate) fn new(root: &Utf8Path, url: String) -> Self {
         Self { root: root.to_owned(), url }
+    }
+
+    /// The cache's directory cannot be made.
+    fn unmakeable(&self, error: io::Error) -> SourceError {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            return failed("create", &self.root)(error);
+        }
+        // Not removed: a link that leads nowhere may lead to a disk that is not mounted.
+        let operation = format!("create {}", self.root);
+        SourceError::Foreign { operation, source: Box::new(InTheWay) }
     }
 
     fn current(&self) -> Utf8PathBuf {
@@ -70,18 +94,21 @@ impl Cache {
             remove(&leftover)?;
         }
         let current = self.current();
-        if current.exists() {
-            sweep_directory(&current).map_err(failed("tidy up", &current))?;
+        // Anything else that stands there is replaced by the next fetch.
+        if current.is_dir() {
+            sweep_directory(current.as_std_path()).map_err(failed("tidy up", &current))?;
         }
         Ok(())
     }
 
     /// Whether so many fetches have gone into it that a new one is the better one.
     pub(crate) fn is_bloated(&self) -> bool {
-        let Ok(packs) = self.current().join("objects/pack").read_dir_utf8() else { return false };
+        let Ok(packs) = std::fs::read_dir(self.current().join("objects/pack")) else {
+            return false;
+        };
         let sizes: Vec<u64> = packs
             .filter_map(Result::ok)
-            .filter(|entry| entry.path().extension() == Some("pack"))
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"))
             .filter_map(|entry| Some(entry.metadata().ok()?.len()))
             .collect();
         let (largest, sum) = (sizes.iter().max().copied().unwrap_or(0), sizes.iter().sum::<u64>());
@@ -92,7 +119,7 @@ impl Cache {
     pub(crate) fn begin(&self) -> Result<gix::Repository, SourceError> {
         let fresh = self.fresh();
         remove(&fresh)?;
-        create_private(&self.root).map_err(failed("create", &self.root))?;
+        create_private(&self.root).map_err(|error| self.unmakeable(error))?;
         create_private(&fresh).map_err(failed("create", &fresh))?;
         let repository = init(&fresh)?;
         let file = fresh.join(URL_FILE);
@@ -103,7 +130,7 @@ impl Cache {
     /// Puts the new repository in the place of the present one.
     pub(crate) fn replace(&self) -> Result<(), SourceError> {
         let (current, fresh, outdated) = (self.current(), self.fresh(), self.outdated());
-        if current.exists() {
+        if current.as_std_path().symlink_metadata().is_ok() {
             std::fs::rename(&current, &outdated).map_err(failed("rename", &current))?;
         }
         std::fs::rename(&fresh, &current).map_err(failed("rename", &fresh))?;
@@ -146,36 +173,41 @@ fn create_private(path: &Utf8Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Removes whatever is there.
 fn remove(path: &Utf8Path) -> Result<(), SourceError> {
-    match std::fs::remove_dir_all(path) {
+    let removed = match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => std::fs::remove_file(path),
+        removed => removed,
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
     }
 }
 
-/// Removes lock files and half-written packs.
-fn sweep_directory(directory: &Utf8Path) -> io::Result<()> {
-    for entry in directory.read_dir_utf8()? {
+/// Removes lock files and half-written packs. A name need not be UTF-8 for that.
+fn sweep_directory(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_dir() {
-            sweep_directory(path)?;
-        } else if is_leftover(path) {
+            sweep_directory(&path)?;
+        } else if is_leftover(&path) {
             std::fs::remove_file(path)?;
         }
     }
     Ok(())
 }
 
-fn is_leftover(path: &Utf8Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
     let lonely = |other: &str| !path.with_extension(other).exists();
-    match path.extension() {
+    match path.extension().and_then(OsStr::to_str) {
         Some("lock" | "keep") => true,
         // A pack is of use with its index only.
         Some("pack") => lonely("idx"),
         Some("idx") => lonely("pack"),
-        _ => name.starts_with(".tmp") || name.starts_with("tmp_"),
+        _ => name.starts_with(b".tmp") || name.starts_with(b"tmp_"),
     }
 }
 
@@ -216,6 +248,8 @@ mod tests {
             for name in stale {
                 std::fs::write(root.join(name), "").unwrap();
             }
+            let not_text = root.as_std_path().join(OsStr::from_bytes(b"git/bad\xff.lock"));
+            std::fs::write(&not_text, "").unwrap();
             for name in ["b.pack", "b.idx"] {
                 std::fs::write(packs.join(name), "").unwrap();
             }
@@ -223,8 +257,40 @@ mod tests {
             for name in stale.iter().chain(&["git.new"]) {
                 assert!(!root.join(name).exists(), "{name} is still there");
             }
+            assert!(!not_text.exists());
             assert!(packs.join("b.pack").exists() && packs.join("b.idx").exists());
             assert!(cache.open().is_some());
+        });
+    }
+
+    #[test]
+    fn whatever_stands_in_the_place_of_a_repository_is_replaced() {
+        in_a_directory(|root| {
+            let cache = Cache::new(root, "url".into());
+            for name in ["git", "git.new", "git.old"] {
+                std::fs::write(root.join(name), "").unwrap();
+            }
+            cache.sweep().unwrap();
+            cache.begin().unwrap();
+            cache.replace().unwrap();
+            assert!(cache.open().is_some());
+            std::fs::remove_dir_all(root.join("git")).unwrap();
+            std::os::unix::fs::symlink("nowhere", root.join("git")).unwrap();
+            cache.sweep().unwrap();
+            cache.begin().unwrap();
+            cache.replace().unwrap();
+            assert!(cache.open().is_some());
+        });
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_the_cache_itself_is_left_with_a_hint() {
+        in_a_directory(|root| {
+            let place = root.join("cache");
+            std::os::unix::fs::symlink("nowhere", &place).unwrap();
+            let error = Cache::new(&place, "url".into()).begin().unwrap_err();
+            assert!(error.hint().unwrap().contains("remove it"), "{error:?}");
+            assert!(place.is_symlink());
         });
     }
 

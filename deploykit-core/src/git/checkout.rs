@@ -27,7 +27,7 @@ pub(crate) fn checkout(
     id: ObjectId,
     into: &Utf8Path,
 ) -> Result<Materialised, Objection> {
-    let mut index = index_of(repository, source, id)?;
+    let mut index = index_of(ctx, repository, source, id)?;
     let entries = index.entries().len();
     let links = index.entries().iter().filter(|entry| entry.mode == Mode::SYMLINK).count();
     let files = Gauge::up_to(entries);
@@ -51,7 +51,11 @@ pub(crate) fn checkout(
         return Err(foreign(Box::new(Fault::Deadline)).into());
     }
     drop(watch);
-    let outcome = outcome.map_err(damage_or_disk)?;
+    let mut outcome = outcome.map_err(|error| damage_or_disk("check out".into(), error))?;
+    if !outcome.errors.is_empty() {
+        let first = outcome.errors.swap_remove(0);
+        return Err(damage_or_disk(format!("check out {:?}", first.path.to_string()), first.error));
+    }
     // Links are made at the end, and not counted.
     look_at(&outcome, source, entries - links)?;
     Ok(Materialised::new(outcome.bytes_written, entries as u64))
@@ -62,9 +66,9 @@ fn foreign(source: crate::traits::BoxError) -> SourceError {
 }
 
 /// A full disk is no damage of the repository.
-fn damage_or_disk(error: gix::Error) -> Objection {
+fn damage_or_disk(operation: String, error: gix::Error) -> Objection {
     if error.downcast_any_ref::<std::io::Error>().is_some() && !error.is_corrupted() {
-        foreign(Box::new(error)).into()
+        SourceError::Foreign { operation, source: Box::new(error) }.into()
     } else {
         error.into()
     }
@@ -83,7 +87,8 @@ fn options(
     };
     options.destination_is_initially_empty = true;
     options.overwrite_existing = false;
-    options.keep_going = false;
+    // It goes on after a failure: only so is it told which path failed.
+    options.keep_going = true;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     options.thread_limit = Some(cores.min(MOST_THREADS));
     // Drivers are programs that a configuration names: none is ever run.
@@ -99,9 +104,6 @@ fn look_at(
     let refused = |why: String| Err(SourceError::Refused { id: source.clone(), why });
     if let Some(collision) = outcome.collisions.first() {
         return refused(format!("{:?} collides with another path", collision.path.to_string()));
-    }
-    if let Some(failed) = outcome.errors.first() {
-        return refused(format!("{:?}: {}", failed.path.to_string(), failed.error));
     }
     if outcome.files_updated != expected {
         return refused(format!("{} of {expected} files were written", outcome.files_updated));

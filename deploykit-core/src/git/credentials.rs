@@ -4,7 +4,7 @@ use gix::credentials::helper::Action;
 use gix::credentials::protocol::Outcome;
 
 use crate::config::{RepoConfig, SecretValue};
-use crate::secret::{Masker, Secret};
+use crate::secret::{Masker, Secret, base64};
 use crate::secret_source::{SecretError, read_secret};
 
 /// The user name that goes with a token where none is configured. Hosts look at the token alone,
@@ -88,8 +88,11 @@ impl GitCredentials {
             Self::Password { username, password } => (username.clone(), password),
         };
         let password = read_secret(secret)?;
+        // What is sent, too: of the password alone the mask would leave the ends in there.
+        let sent = Secret::new(base64(format!("{username}:{}", password.expose()).as_bytes()));
         for masker in masks {
             masker.learn(&password);
+            masker.learn(&sent);
         }
         Ok(Some(Account { username, password }))
     }
@@ -127,6 +130,8 @@ mod tests {
         assert_eq!(named.identity().username, "me");
         assert_eq!(account.identity().password, "s3cret-token");
         assert_eq!(masker.mask("s3cret-token"), "***");
+        // oauth2:s3cret-token
+        assert_eq!(masker.mask("Basic b2F1dGgyOnMzY3JldC10b2tlbg=="), "Basic ***==");
         assert!(!format!("{credentials:?} {account:?}").contains("s3cret"));
     }
 

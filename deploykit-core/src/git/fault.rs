@@ -36,6 +36,18 @@ pub(crate) enum Fault {
         #[source]
         source: io::Error,
     },
+    #[error("the proxy of {variable} cannot be used")]
+    Proxy {
+        variable: &'static str,
+        #[source]
+        source: Box<Fault>,
+    },
+    #[error("the proxy does not connect: {said}")]
+    ProxyRefused { said: String },
+    #[error("the variable {variable} cannot be used: {why}")]
+    ProxyVariable { variable: &'static str, why: &'static str },
+    #[error("the server answered with {kind}, and not as it does for a git repository")]
+    NoRepository { kind: String },
     #[error("ssh failed: {said}")]
     Ssh { said: String },
     #[error("the server refused it")]
@@ -66,6 +78,11 @@ impl Fault {
                  credentials may not read"
                     .into()
             }
+            Self::NoRepository { .. } => {
+                "look at the path in repo.url; some servers answer with a page for people where \
+                 they want credentials"
+                    .into()
+            }
             Self::Status { status: 500..=599 } | Self::Broken(_) => {
                 "the fault is on the way or at the server: try again later".into()
             }
@@ -74,6 +91,9 @@ impl Fault {
                 "ssh is run without asking: look whether `ssh -o BatchMode=yes HOST` works \
                              for this user (key, known host)"
                     .into()
+            }
+            Self::Proxy { variable, .. } | Self::ProxyVariable { variable, .. } => {
+                format!("look at {variable}; no_proxy names hosts that are reached without a proxy")
             }
             Self::PlainCredentials => "use https in repo.url".into(),
             _ => return None,
@@ -91,6 +111,7 @@ impl Fault {
             Error::Timeout(_) => Self::Silence { after: silence },
             Error::Rustls(error) => Self::of_rustls(&error),
             Error::Tls(why) => Self::Tls { why: why.to_owned() },
+            Error::ConnectProxyFailed(said) => Self::ProxyRefused { said },
             Error::Io(error) => Self::of_io(error, host, silence),
             other => Self::Http(other.to_string()),
         }

@@ -8,6 +8,7 @@ use super::local;
 use super::names::RefEntry;
 use super::partial::decide;
 use super::progress::FetchProgress;
+use super::scratch::Scratch;
 use super::source::{Connected, GitSource};
 use crate::context::Context;
 use crate::traits::SourceError;
@@ -31,12 +32,13 @@ pub(crate) fn search(
         return Ok(None);
     }
     ctx.note(format!("looking for {text} in the history of {}", source.url()));
+    let root = std::env::temp_dir();
     let io = |source| SourceError::Io {
         operation: "make a directory in",
-        path: Utf8PathBuf::from(std::env::temp_dir().to_string_lossy().into_owned()),
+        path: Utf8PathBuf::from(root.to_string_lossy().into_owned()),
         source,
     };
-    let directory = tempfile::Builder::new().prefix("deploykit-history-").tempdir().map_err(io)?;
+    let directory = Scratch::new(&root).map_err(io)?;
     let path = Utf8PathBuf::from_path_buf(directory.path().to_owned())
         .map_err(|_| io(std::io::Error::other("its path is not UTF-8")))?;
     let repository = super::cache::init(&path)?;

@@ -3,7 +3,10 @@
 use gix::ObjectId;
 use gix::bstr::{BStr, ByteSlice as _};
 use gix::index::entry::Mode;
+use gix::objs::Kind;
 
+use super::extent::refuse_excess;
+use super::local;
 use crate::context::Context;
 use crate::id::SourceId;
 use crate::traits::{BoxError, SourceError, TreeSize};
@@ -11,6 +14,8 @@ use crate::traits::{BoxError, SourceError, TreeSize};
 /// The longest file that can be an LFS pointer, in bytes.
 const LONGEST_POINTER: u64 = 1024;
 const POINTER_START: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// What Linux takes as the target of a symbolic link, in bytes.
+const LINK_LENGTHS: std::ops::Range<u64> = 1..4096;
 const ATTRIBUTES: [&str; 3] = ["filter", "working-tree-encoding", "ident"];
 
 /// Why a tree is not to be used.
@@ -46,19 +51,35 @@ impl Objection {
     }
 }
 
+/// Refuses what is no commit. That of an annotated tag is named, and not taken: the same commit
+/// would be another source under the tag's hash, with marks and releases of its own.
+pub(crate) fn refuse_other_than_commit(
+    repository: &gix::Repository,
+    source: &SourceId,
+    id: ObjectId,
+) -> Result<(), Objection> {
+    let why = match repository.find_header(id)?.kind() {
+        Kind::Commit => return Ok(()),
+        Kind::Tag => match local::commit_behind(repository, id) {
+            Some(commit) => format!("it is an annotated tag: name its commit, {commit}"),
+            None => "it is an annotated tag, and not that of a commit".into(),
+        },
+        kind @ (Kind::Tree | Kind::Blob) => format!("it is a {kind}, not a commit"),
+    };
+    Err(SourceError::Refused { id: source.clone(), why }.into())
+}
+
 /// The tree of a commit, as the list of its files.
 pub(crate) fn index_of(
+    ctx: &Context,
     repository: &gix::Repository,
     source: &SourceId,
     id: ObjectId,
 ) -> Result<gix::index::File, Objection> {
     let refused = |why: String| SourceError::Refused { id: source.clone(), why };
-    let object = repository.find_object(id)?;
-    let kind = object.kind;
-    if !matches!(kind, gix::objs::Kind::Commit | gix::objs::Kind::Tag) {
-        return Err(refused(format!("it is a {kind}, not a commit")).into());
-    }
-    let tree = object.peel_to_tree()?;
+    refuse_other_than_commit(repository, source, id)?;
+    let tree = repository.find_object(id)?.peel_to_tree()?;
+    refuse_excess(ctx, repository, tree.id, refused)?;
     repository.index_from_tree(&tree.id).map_err(|error| {
         // What is not there or broken is damage; what is there and harmful is refused.
         if error.is_validation() && !error.is_not_found() && !error.is_corrupted() {
@@ -77,7 +98,7 @@ pub(crate) fn inspect(
     source: &SourceId,
     id: ObjectId,
 ) -> Result<TreeSize, Objection> {
-    let index = index_of(repository, source, id)?;
+    let index = index_of(ctx, repository, source, id)?;
     let mut size = TreeSize::default();
     let mut directories = std::collections::HashSet::new();
     let mut has_attributes = repository.common_dir().join("info/attributes").exists();
@@ -87,7 +108,12 @@ pub(crate) fn inspect(
             return Err(submodule(source, path).into());
         }
         has_attributes |= path == ".gitattributes" || path.ends_with(b"/.gitattributes");
-        size.bytes += repository.find_header(entry.id)?.size();
+        ctx.check().map_err(SourceError::from)?;
+        let length = repository.find_header(entry.id)?.size();
+        if entry.mode == Mode::SYMLINK && !LINK_LENGTHS.contains(&length) {
+            return Err(link(source, path, length).into());
+        }
+        size.bytes += length;
         size.entries += 1;
         let mut parent = path.rfind_byte(b'/').map(|end| &path[..end]);
         while let Some(directory) = parent {
@@ -99,7 +125,6 @@ pub(crate) fn inspect(
     }
     size.entries += directories.len() as u64;
     if has_attributes {
-        ctx.check().map_err(SourceError::from)?;
         inspect_attributes(ctx, repository, source, &index)?;
     }
     Ok(size)
@@ -116,6 +141,7 @@ fn inspect_attributes(
     let mut matches = stack.selected_attribute_matches(ATTRIBUTES);
     let mut drivers = std::collections::BTreeMap::<String, u64>::new();
     for entry in index.entries().iter().filter(|entry| entry.mode != Mode::SYMLINK) {
+        ctx.check().map_err(SourceError::from)?;
         let path = entry.path(index);
         let platform = stack
             .at_entry(path, Some(entry.mode))
@@ -174,6 +200,12 @@ fn has_keyword(repository: &gix::Repository, id: ObjectId) -> Result<bool, gix::
 
 fn unsupported(source: &SourceId, what: String, hint: &str) -> SourceError {
     SourceError::Unsupported { id: source.clone(), what, hint: hint.to_owned() }
+}
+
+fn link(source: &SourceId, path: &BStr, length: u64) -> SourceError {
+    let path = path.to_str_lossy();
+    let why = format!("the target of the symbolic link {path:?} has {length} bytes: not 1 to 4095");
+    SourceError::Refused { id: source.clone(), why }
 }
 
 fn submodule(source: &SourceId, path: &BStr) -> SourceError {

@@ -3,16 +3,30 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use gix::ObjectId;
 use gix::bstr::ByteSlice as _;
+use gix::objs::Kind;
 
 use super::names::{self, RefEntry};
 use crate::traits::SourceError;
 
+/// A repository that is there and cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("it is a file, and leads to no git repository")]
+    File,
+    #[error("it uses SHA-256 object names, which are not supported yet")]
+    Sha256,
+    #[error("it keeps its references in the form \"reftable\", which is not supported yet")]
+    Reftable,
+}
+
 /// Options that open a repository whoever owns it, and believe nothing that its configuration says
-/// beyond its format: no filter, hook or helper of it is ever run.
+/// beyond its format: no filter, hook or helper of it is ever run. Objects are not replaced by
+/// others either (`git replace`): a hash is to mean the same here as for whoever fetches it.
 pub(crate) fn options() -> gix::open::Options {
     gix::open::Options::isolated()
         .with(gix::sec::Trust::Reduced)
-        .filter_config_section(|_| false)
+        .config_overrides(["core.useReplaceRefs=false"])
+        .filter_config_section(|section| section.source == gix::config::Source::Api)
         .strict_config(false)
 }
 
@@ -24,17 +38,27 @@ pub(crate) fn open(path: &Utf8Path) -> Result<gix::Repository, SourceError> {
         let operation = "open the repository";
         return Err(SourceError::Io { operation, path: path.to_owned(), source });
     }
+    let unusable = |why: Unusable| SourceError::Foreign {
+        operation: format!("open the git repository {path}"),
+        source: Box::new(why),
+    };
     match gix::open_opts(path.as_std_path(), options()) {
+        Ok(repository) if uses_reftable(&repository) => Err(unusable(Unusable::Reftable)),
         Ok(repository) => Ok(repository),
-        Err(_) if uses_sha256(path) => Err(SourceError::Transport {
-            url: path.to_string(),
-            source: Box::new(super::fault::Fault::Sha256),
-        }),
+        Err(_) if uses_sha256(path) => Err(unusable(Unusable::Sha256)),
+        // The error would quote what the file says.
+        Err(_) if path.is_file() || path.join(".git").is_file() => Err(unusable(Unusable::File)),
         Err(error) => Err(SourceError::Foreign {
             operation: format!("open the git repository {path}"),
             source: Box::new(error),
         }),
     }
+}
+
+/// gix opens such a repository, and finds no reference in it.
+fn uses_reftable(repository: &gix::Repository) -> bool {
+    let format = repository.config_snapshot().string("extensions.refStorage");
+    format.is_some_and(|format| format.eq_ignore_ascii_case(b"reftable"))
 }
 
 fn uses_sha256(path: &Utf8Path) -> bool {
@@ -94,19 +118,28 @@ pub(crate) fn all_names(repository: &gix::Repository) -> Result<Vec<RefEntry>, g
         .collect())
 }
 
-/// The commits of the repository whose hashes begin with `prefix`.
+/// The commits of the repository whose hashes begin with `prefix`, and those behind annotated tags
+/// whose hashes do: whoever types the hash of a tag means its commit.
 pub(crate) fn commits(
     repository: &gix::Repository,
     prefix: gix::hash::Prefix,
 ) -> Result<Vec<ObjectId>, gix::Error> {
     let mut found = std::collections::HashSet::new();
     repository.objects.lookup_prefix(prefix, Some(&mut found))?;
-    let is_commit = |id: &ObjectId| {
-        repository.find_header(*id).is_ok_and(|header| header.kind() == gix::objs::Kind::Commit)
+    let commit = |id: ObjectId| match repository.find_header(id).ok()?.kind() {
+        Kind::Commit => Some(id),
+        Kind::Tag => commit_behind(repository, id),
+        Kind::Tree | Kind::Blob => None,
     };
-    let mut commits: Vec<_> = found.into_iter().filter(is_commit).collect();
+    let mut commits: Vec<_> = found.into_iter().filter_map(commit).collect();
     commits.sort();
     Ok(commits)
+}
+
+/// The commit that an annotated tag marks, if it is one that it marks.
+pub(crate) fn commit_behind(repository: &gix::Repository, tag: ObjectId) -> Option<ObjectId> {
+    let end = repository.find_object(tag).ok()?.peel_tags_to_end().ok()?;
+    (end.kind == Kind::Commit).then_some(end.id)
 }
 
 /// A commit for people: its hash, and the first line of its message where that is known.

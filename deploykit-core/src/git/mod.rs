@@ -17,6 +17,7 @@ mod bring;
 mod cache;
 mod checkout;
 mod credentials;
+mod extent;
 mod fault;
 mod fetch;
 mod history;
@@ -28,11 +29,16 @@ mod partial;
 mod progress;
 mod remote;
 mod resolve;
+mod scratch;
 mod source;
 mod ssh;
 mod url;
 mod watch;
 
 pub use credentials::GitCredentials;
-pub(crate) use fault::hint;
 pub use source::{GitOptions, GitSource};
+
+/// The hint of what is the cause of a [`SourceError`](crate::traits::SourceError).
+pub(crate) fn hint(cause: &crate::traits::BoxError) -> Option<String> {
+    fault::hint(cause).or_else(|| cache::hint(cause))
+}

@@ -137,7 +137,8 @@ fn connect(access: &Access<'_>, watch: &Watch, faults: &FirstFault) -> Result<Dy
 }
 
 fn http(access: &Access<'_>, watch: &Watch, faults: &FirstFault) -> Result<DynTransport, Fault> {
-    let client = http::Client::new(access.ca_file, access.silence, faults.clone())?;
+    let client =
+        http::Client::new(access.remote.transport, access.ca_file, access.silence, faults.clone())?;
     watch.on_stop(client.breaker());
     let mut url = access.remote.url.clone();
     // The name goes into the header with the password; in the address it would be sent as well

@@ -292,7 +292,8 @@ impl Source for GitSource {
 fn empty(directory: &Utf8Path) -> Result<(), SourceError> {
     let failed =
         |source| SourceError::Io { operation: "empty", path: directory.to_owned(), source };
-    for entry in directory.read_dir_utf8().map_err(failed)? {
+    // Not as UTF-8: the names are those of the repository.
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_type().map_err(failed)?.is_dir() {
             std::fs::remove_dir_all(entry.path()).map_err(failed)?;

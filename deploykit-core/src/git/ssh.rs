@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gix::bstr::ByteSlice as _;
 use gix::protocol::transport::Protocol;
@@ -19,11 +20,14 @@ use gix::url::ArgumentSafety;
 use super::fault::{Fault, FirstFault, connect_timeout};
 use super::remote::{Access, DynTransport};
 use super::watch::Watch;
+use crate::process::poll::{self, Interest};
 
 /// As many of the last lines of what ssh says are kept.
 const LINES: usize = 5;
 /// What ssh said may still be on its way when its output ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// As many bytes are sure to fit into a pipe that is ready (`PIPE_BUF` of Linux).
+const PIPE_BUF: usize = 4096;
 
 /// Starts ssh, which runs git's service on the other host.
 pub(super) fn connect(
@@ -45,8 +49,8 @@ pub(super) fn connect(
     let theirs = Arc::clone(&process);
     watch.on_stop(move || theirs.kill());
     let connection = Connection::new(
-        Pipe { end: stdout, process: Arc::clone(&process), faults: faults.clone() },
-        Pipe { end: stdin, process, faults: faults.clone() },
+        Pipe::new(stdout, &process, access.silence, faults),
+        Pipe::new(stdin, &process, access.silence, faults),
         Protocol::V2,
         url.path.clone(),
         None::<(&str, _)>,
@@ -159,19 +163,37 @@ fn listen(stderr: ChildStderr) -> io::Result<Mutex<Receiver<String>>> {
 struct Pipe<T> {
     end: T,
     process: Arc<Process>,
+    silence: Duration,
     faults: FirstFault,
 }
 
-impl<T> Pipe<T> {
+impl<T: AsFd> Pipe<T> {
+    fn new(end: T, process: &Arc<Process>, silence: Duration, faults: &FirstFault) -> Self {
+        Self { end, process: Arc::clone(process), silence, faults: faults.clone() }
+    }
+
     fn ended(&self) {
         if !self.faults.is_set() {
             self.faults.record(Fault::Ssh { said: self.process.last_words() });
         }
     }
+
+    /// Waits until the pipe is ready. ssh looks after the connection only, and only when it is not
+    /// somebody's own command: the other side may be there and say nothing for ever.
+    fn wait(&self, interest: Interest) -> io::Result<()> {
+        let until = Instant::now().checked_add(self.silence);
+        if poll::wait(&[(self.end.as_fd(), interest)], until)?.contains(&true) {
+            return Ok(());
+        }
+        let error = self.faults.record(Fault::Silence { after: self.silence });
+        self.process.kill();
+        Err(error)
+    }
 }
 
 impl Read for Pipe<ChildStdout> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait(Interest::Readable)?;
         let result = self.end.read(buffer);
         if !matches!(result, Ok(1..)) && !buffer.is_empty() {
             self.ended();
@@ -182,7 +204,9 @@ impl Read for Pipe<ChildStdout> {
 
 impl Write for Pipe<ChildStdin> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.end.write(bytes);
+        self.wait(Interest::Writable)?;
+        // More than a pipe that is ready is sure to take would be waited for.
+        let result = self.end.write(&bytes[..bytes.len().min(PIPE_BUF)]);
         if result.is_err() {
             self.ended();
         }

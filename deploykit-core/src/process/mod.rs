@@ -6,7 +6,7 @@ mod error;
 mod identity;
 mod lines;
 mod output;
-mod poll;
+pub(crate) mod poll;
 mod program;
 mod run;
 mod spec;

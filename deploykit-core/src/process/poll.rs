@@ -9,14 +9,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Interest {
+pub(crate) enum Interest {
     Readable,
     Writable,
 }
 
 /// Waits until one of the descriptors is ready (or at its end), or until the instant. Says of each
 /// whether it is.
-pub(super) fn wait(
+pub(crate) fn wait(
     fds: &[(BorrowedFd<'_>, Interest)],
     until: Option<Instant>,
 ) -> io::Result<Vec<bool>> {

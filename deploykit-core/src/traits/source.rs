@@ -225,7 +225,9 @@ impl SourceError {
             Self::Unsupported { hint, .. } => Some(hint.clone()),
             Self::Credentials(source) => source.downcast_ref::<SecretError>()?.hint(),
             #[cfg(feature = "git")]
-            Self::Transport { source, .. } => crate::git::hint(source),
+            Self::Transport { source, .. } | Self::Foreign { source, .. } => {
+                crate::git::hint(source)
+            }
             _ => None,
         }
     }

@@ -131,6 +131,25 @@ pub fn two_commits_that_begin_alike(repo: &GitRepo) -> (String, String, String) 
     unreachable!()
 }
 
+/// Why a revision is refused once it has been fetched.
+pub fn refused(scene: &Scene, text: &str) -> String {
+    let resolved = scene.resolve(text).unwrap();
+    match scene.source().fetch(&scene.context(), &resolved) {
+        Err(SourceError::Refused { why, .. }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Commits one entry that git itself would not make: its mode, its path, and what it contains.
+pub fn commit_entry(repo: &GitRepo, mode: &str, path: &str, content: &str) {
+    let commands = format!(
+        "commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\ndata 0\n\
+         M {mode} inline {path}\ndata {}\n{content}\n",
+        content.len()
+    );
+    repo.git_with(&["fast-import", "--quiet", "--force"], commands.as_bytes());
+}
+
 /// The packs of a cache.
 pub fn packs(cache: &camino::Utf8Path) -> Vec<std::path::PathBuf> {
     let files = std::fs::read_dir(cache.join("git/objects/pack")).unwrap();

@@ -51,9 +51,8 @@ impl SecretValue {
                 Err("`credential` takes the name of a credential".into())
             }
             "credential" => Ok(Self::Credential(value)),
-            _ => {
-                Err(format!("unknown key `{key}`: it takes one of `env`, `file` and `credential`"))
-            }
+            // What stands in the place of the key may be the secret, so it is not repeated.
+            _ => Err("the keys of a secret are `env`, `file` and `credential`".into()),
         }
     }
 }

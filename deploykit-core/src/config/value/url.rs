@@ -4,8 +4,24 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::telling::{is_telling_name, is_token_as_user};
+
 const NO_PASSWORD: &str = "the address must not contain a password: use repo.username and \
                            repo.password, or repo.token";
+
+const TOKEN_AS_USER: &str = "the user name in the address has the form of a token: use repo.token";
+const SECRET_IN_QUERY: &str = "the address must not contain a secret behind its question mark: use \
+                               repo.token";
+
+/// What is wrong with the secret that an address of the web contains, if it contains one.
+fn secret_in(user: &str, rest: &str) -> Option<&'static str> {
+    if is_token_as_user(user) {
+        return Some(TOKEN_AS_USER);
+    }
+    let (_, query) = rest.split_once('?')?;
+    let mut names = query.split(['&', '#']).filter_map(|part| Some(part.split_once('=')?.0));
+    names.any(is_telling_name).then_some(SECRET_IN_QUERY)
+}
 
 /// The address of a repository, without secrets: `https://host/path`, `ssh://…`, `git://…`,
 /// `file:///path`, `user@host:path`, or a local path.
@@ -38,6 +54,11 @@ impl TryFrom<String> for RepoUrl {
             let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
             if user.contains(':') {
                 return Err(NO_PASSWORD.into());
+            }
+            if scheme.starts_with("http")
+                && let Some(wrong) = secret_in(user, rest)
+            {
+                return Err(wrong.into());
             }
             // An unescaped slash in a password makes the rest of it look like a path: what stands
             // before the slash is then no port.
@@ -84,8 +105,23 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_refused_and_not_repeated() {
+        for url in [
+            "https://ghp_S3CRET@host/x",
+            "https://glpat-S3CRET@host/x",
+            "https://host/x.git?private_token=S3CRET",
+            "http://host/x?a=b&Access-Token=S3CRET#x",
+        ] {
+            let error = RepoUrl::try_from(url.to_owned()).unwrap_err();
+            assert!(error.contains("repo.token") && !error.contains("S3CRET"), "{url}: {error}");
+        }
+    }
+
+    #[test]
     fn what_people_use_is_accepted() {
         for url in [
+            "https://host/x?path=a",
+            "ssh://APKAEIBAERJR2EXAMPLE@git-codecommit.us-east-1.amazonaws.com/v1/repos/x",
             "https://github.com/o/r.git",
             "https://org@dev.azure.com/org/p/_git/r",
             "ssh://git@host:2222/o/r",

@@ -125,11 +125,12 @@ impl Exchange {
         };
         for _ in 0..=MOST_REDIRECTS {
             let host = host_of(&request.url);
-            let answer = request.send(&self.agent).map_err(|error| {
-                self.shared.faults.record(Fault::of_ureq(error, &host, self.shared.silence))
-            })?;
+            let answer = request
+                .send(&self.agent)
+                .map_err(|error| self.shared.faults.record(self.fault(&request, &host, error)))?;
             let status = answer.status().as_u16();
             if (200..300).contains(&status) {
+                self.expect_git(&answer)?;
                 self.state = self.answered(answer, host);
                 return Ok(());
             }
@@ -140,6 +141,24 @@ impl Exchange {
         }
         let why = "there are too many redirections";
         Err(self.shared.faults.record(Fault::Redirect { to: request.url, why }))
+    }
+
+    fn fault(&self, request: &Request, host: &str, error: ureq::Error) -> Fault {
+        let silence = self.shared.silence;
+        let Some(proxy) = &self.shared.proxy else { return Fault::of_ureq(error, host, silence) };
+        let host = proxy.host_for(&request.url).unwrap_or(host);
+        proxy.blame(&request.url, Fault::of_ureq(error, host, silence))
+    }
+
+    /// A page for people comes with a good status, too.
+    fn expect_git(&self, answer: &Answer) -> io::Result<()> {
+        let kind = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let kind = kind.unwrap_or("a page of no kind").trim();
+        if kind.starts_with("application/x-git-") {
+            return Ok(());
+        }
+        let kind = kind.chars().take(80).collect();
+        Err(self.shared.faults.record(Fault::NoRepository { kind }))
     }
 
     fn answered(&self, answer: Answer, host: String) -> State {

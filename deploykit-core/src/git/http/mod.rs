@@ -5,6 +5,7 @@
 //! streamed.
 
 mod exchange;
+mod proxy;
 mod redirect;
 
 use std::io::{self, BufRead, Read, Write};
@@ -17,6 +18,7 @@ use gix::protocol::transport::client::blocking_io::http::{
 };
 
 use super::fault::{Fault, FirstFault, connect_timeout};
+use super::url::Transport;
 use exchange::{Exchange, Request};
 
 /// An HTTP client for gix.
@@ -29,19 +31,23 @@ pub(crate) struct Client {
 struct Shared {
     silence: Duration,
     faults: FirstFault,
+    proxy: Option<proxy::Chosen>,
     /// Where the server redirected to, to be put in the place of the repository's address.
     redirected: Mutex<Option<String>>,
 }
 
 impl Client {
-    /// A client that trusts the system's authorities and those in `ca_file`, and gives up after a
-    /// silence of `silence`.
+    /// A client for addresses of the kind `transport` that trusts the system's authorities and those
+    /// in `ca_file`, and gives up after a silence of `silence`.
     pub(crate) fn new(
+        transport: Transport,
         ca_file: Option<&Utf8Path>,
         silence: Duration,
         faults: FirstFault,
     ) -> Result<Self, Fault> {
+        let proxy = proxy::choose(transport)?;
         let config = ureq::Agent::config_builder()
+            .proxy(proxy.as_ref().map(|chosen| chosen.proxy.clone()))
             .tls_config(crate::tls::tls_config(ca_file).map_err(Fault::TlsSetup)?)
             // Redirections are followed here, where it is known what they mean for credentials.
             .max_redirects(0)
@@ -52,7 +58,7 @@ impl Client {
             .timeout_per_read(Some(silence))
             .timeout_per_write(Some(silence))
             .build();
-        let shared = Shared { silence, faults, redirected: Mutex::new(None) };
+        let shared = Shared { silence, faults, proxy, redirected: Mutex::new(None) };
         Ok(Self { agent: config.new_agent(), shared: Arc::new(shared) })
     }
 
