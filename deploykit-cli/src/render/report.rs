@@ -105,12 +105,15 @@ fn failure(report: &Report, outcome: &Outcome) -> Explained {
         }
         Outcome::RolledBack { .. } => rolled_back(report),
         Outcome::Broken { reason } => {
-            let hint =
-                "look at `deploykit status`; `deploykit recover` tries again to put it right";
+            let hint = match report.unsettled {
+                true => "mend the cause; then `deploykit recover` goes on with it",
+                false => "look at `deploykit status`; another release may be better",
+            };
             explained.hint.get_or_insert_with(|| hint.to_owned());
             format!("This is not in a good state: {reason}. {}", active_now(report.active.as_ref()))
         }
         _ if report.active.is_none() => "Nothing is active.".to_owned(),
+        _ if report.active != report.from => active_now(report.active.as_ref()),
         _ => format!("Nothing has changed: {}.", still(report)),
     });
     explained

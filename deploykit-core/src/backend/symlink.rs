@@ -1,5 +1,8 @@
 //! The active link: a symbolic link that is replaced by rename.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::state::Layout;
@@ -52,8 +55,32 @@ impl Symlink {
             }
             _ => {}
         }
-        std::os::unix::fs::symlink(to, &new).map_err(io("make the link", &new))?;
-        std::fs::rename(&new, &link).map_err(io("switch", &link))
+        self.make(to, &new).map_err(io("make the link", &new))?;
+        let switched = std::fs::rename(&new, &link).map_err(io("switch", &link));
+        if switched.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        // The link that was replaced has given its inode back by now.
+        let mut put_by = OpenOptions::new();
+        let _ = put_by.write(true).create(true).truncate(false).mode(0o600).open(self.reserve());
+        switched
+    }
+
+    fn reserve(&self) -> Utf8PathBuf {
+        self.layout.private().join("reserve")
+    }
+
+    /// Makes a link. On a file system that is out of inodes it takes the one that was put by: going
+    /// back must not fail for want of one.
+    fn make(&self, to: &Utf8Path, new: &Utf8Path) -> std::io::Result<()> {
+        let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+        match std::os::unix::fs::symlink(to, new) {
+            Err(error) if full.contains(&error.kind()) => {
+                std::fs::remove_file(self.reserve()).map_err(|_| error)?;
+                std::os::unix::fs::symlink(to, new)
+            }
+            made => made,
+        }
     }
 }
 

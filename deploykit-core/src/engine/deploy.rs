@@ -9,12 +9,13 @@ use super::report::{Action, Plan, Report};
 use super::request::{DeployRequest, RollbackRequest};
 use super::run::{Making, Run, context};
 use super::session::Session;
+use super::sweep;
 use super::target;
 use super::transition::Course;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::state::lock::is_watched;
-use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
+use crate::state::{DeploymentRecord, Outcome, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
 use crate::traits::Resolved;
 
@@ -26,6 +27,7 @@ impl Application {
     pub fn plan(&self, ctx: &Context, request: &DeployRequest) -> Result<Plan, Error> {
         let ctx = self.masked(ctx);
         let state = self.state()?;
+        let state = sweep::without_gone(self, state)?;
         let path = self.activator().active()?;
         let active = path.and_then(|path| release_in(&self.layout, &state, &path)).cloned();
         let resolved = self.resolve(&ctx, &request.revision)?;
@@ -34,7 +36,10 @@ impl Application {
                 self.idle_plan(&state, active.as_ref(), request, &resolved, &error)
             }
             Some(error) => Err(error),
-            None => self.plan_deployment(&state, active.as_ref(), request, &resolved),
+            None => {
+                let active = proved_or_before(&state, active.as_ref(), &resolved);
+                self.plan_deployment(&state, active, request, &resolved)
+            }
         }
     }
 
@@ -63,7 +68,7 @@ impl Application {
             let why = super::error::chain(&error);
             return Ok(self.nothing(&session, asked, Some(&resolved), why));
         }
-        let active = session.active()?.cloned();
+        let active = proved_or_before(session.state(), session.active()?, &resolved).cloned();
         let plan = self.plan_deployment(session.state(), active.as_ref(), request, &resolved)?;
         if let Action::Nothing { why } = &plan.action {
             return Ok(self.nothing(&session, asked, Some(&resolved), why.clone()));
@@ -86,8 +91,13 @@ impl Application {
         // The same wish again goes on with a rollback that was broken off.
         let state = session.state();
         let open = state.open.iter().filter_map(|open| state.deployment(open.deployment));
-        let broken_off = open.filter(|record| record.is_rollback()).count() > 0;
-        let again = request.to.is_none() && broken_off && !is_watched(&self.layout)?;
+        let named = request.to.as_ref().and_then(|name| target::named(state, name).ok());
+        let same = |record: &&DeploymentRecord| match &request.to {
+            None => true,
+            Some(_) => record.to.as_ref() == named.map(|release| &release.id),
+        };
+        let broken_off = open.filter(|record| record.is_rollback()).any(|record| same(&record));
+        let again = broken_off && !is_watched(&self.layout)?;
         // What cannot be done is refused before anything is put right.
         let wanted = match target::of_rollback(state, session.active()?, request) {
             Err(_) if again => None,
@@ -227,9 +237,24 @@ impl Application {
             active,
             millis: 0,
             failure: None,
+            unsettled: false,
             log: None,
         }
     }
+}
+
+/// What a deployment of `resolved` comes from: what is active; or, when that is of the same source and
+/// was never decided about, the good release before it, so that there is something to go back to.
+fn proved_or_before<'a>(
+    state: &'a State,
+    active: Option<&'a ReleaseRecord>,
+    resolved: &Resolved,
+) -> Option<&'a ReleaseRecord> {
+    let active = active?;
+    if active.source == resolved.id && active.is_undecided() && state.probation.is_none() {
+        return state.rollback_target(Some(&active.id));
+    }
+    Some(active)
 }
 
 fn words(request: &DeployRequest) -> Request {
@@ -284,7 +309,11 @@ impl<'a> Start<'a> {
         let other = target.filter(|target| target.runtime.as_deref() != Some(&runtime));
         record_start(app, &ctx, session, &plan, other.map(|_| runtime))?;
         session.lock.doing(plan.request.to_string());
-        let from_path = session.activator.active()?;
+        // That is where the link leads, but for a release that was never decided about.
+        let from_path = match &active {
+            Some(active) if session.active()? != Some(active) => Some(active.path.clone()),
+            _ => session.activator.active()?,
+        };
         let course = course(&plan, &there, back.as_ref());
         let ctx = context(app, &ctx, deployment);
         for warning in &plan.warnings {
@@ -343,5 +372,6 @@ fn course(plan: &Plan, there: &Operation, back: Option<&Operation>) -> Course {
         preparation: plan.steps.iter().copied().filter(makes).collect(),
         there: there.way(),
         back: back.map(Operation::way),
+        stays: matches!(plan.request, Request::Rollback { .. }),
     }
 }

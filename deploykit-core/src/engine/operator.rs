@@ -23,6 +23,7 @@ impl Application {
     pub fn confirm(&self, ctx: &Context) -> Result<ReleaseId, Error> {
         let ctx = self.masked(ctx);
         let mut session = Session::begin(self, &ctx, "confirm", SHORT)?;
+        session.claim_return(&ctx)?;
         session.notice_link(&ctx)?;
         let probation = session.state().probation.clone().ok_or(Error::NoProbation)?;
         let (release, deployment) = (probation.release, probation.deployment);

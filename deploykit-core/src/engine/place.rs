@@ -42,3 +42,10 @@ pub(super) fn is_served_from(layout: &Layout, path: &Utf8Path) -> Result<bool, E
         Err(error) => Ok(Err(error).at("follow", &link)?),
     }
 }
+
+/// The relative path that leads from a directory to `to`; both are absolute, and without links.
+pub(super) fn way(from: &Utf8Path, to: &Utf8Path) -> Utf8PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(common).map(|_| "..");
+    up.chain(to.components().skip(common).map(|component| component.as_str())).collect()
+}

@@ -6,7 +6,7 @@ use crate::config::{CheckConfig, Config, RuntimeConfig};
 use crate::id::{Identity, ReleaseId, Revision, SourceId};
 use crate::state::{ReleaseRecord, Request, State};
 use crate::step::Step;
-use crate::traits::{BuildState, Resolved, Switching, Verdict};
+use crate::traits::{BuildState, Resolved, Switching};
 
 /// What a plan is made of.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ fn deploy_action(
     let identity = Identity { source: resolved.id.clone(), build: known.config.build_digest() };
     if let Some(active) = known.active.filter(|active| is_current(active, &identity)) {
         let to = Some(active.id.clone());
-        return if needs_new_runtime(active, &known.config.runtime()) || is_unproved(active) {
+        return if needs_new_runtime(active, &known.config.runtime()) {
             (Action::Reconfigure, to)
         } else {
             let why = format!("{} is active already", resolved.id.short());
@@ -154,12 +154,6 @@ fn is_current(active: &ReleaseRecord, identity: &Identity) -> bool {
         _ => active.identity().as_ref() == Some(identity),
     };
     same && !active.state.verdict.is_bad()
-}
-
-/// Whether the active release was never decided about: what was to decide could not be recorded, or
-/// was killed. Then its service is brought over and watched again.
-fn is_unproved(active: &ReleaseRecord) -> bool {
-    active.state.build == BuildState::Sealed && active.state.verdict == Verdict::None
 }
 
 fn needs_new_runtime(active: &ReleaseRecord, runtime: &RuntimeConfig) -> bool {

@@ -97,12 +97,14 @@ fn put_right(
     patience: Patience,
     tried: &mut BTreeSet<DeploymentId>,
 ) -> Result<Settled, Error> {
-    sweep::refuse_if_all_are_gone(app, &session)?;
+    sweep::refuse_if_all_are_gone(app, session.state())?;
     session.claim_return(ctx)?;
     session.notice_link(ctx)?;
-    let actions = sweep::unfinished(app, ctx, &mut session)?;
+    let mut actions = sweep::unfinished(app, ctx, &mut session)?;
+    actions.extend(sweep::forget_gone(app, ctx, &mut session)?);
     let mut recovery = Recovery { actions, deployments: Vec::new() };
     let mut reports = Vec::new();
+    let left: BTreeSet<_> = session.state().open.iter().map(|open| open.deployment).collect();
     while let Some(progress) = next_open(&session, patience, tried) {
         tried.insert(progress.deployment);
         let (outcome, report);
@@ -110,6 +112,10 @@ fn put_right(
         recovery.actions.push(format!("deployment {}: {outcome}", progress.deployment));
         recovery.deployments.push((progress.deployment, outcome));
         reports.extend(report);
+        // While something was watched the lock was free. What others have begun since is theirs.
+        if session.state().open.iter().any(|open| !left.contains(&open.deployment)) {
+            return Ok(Settled { session, recovery, reports });
+        }
     }
     session.notice_link(ctx)?;
     recovery.actions.extend(sweep::forget_gone(app, ctx, &mut session)?);
@@ -262,7 +268,13 @@ fn resume(
     phase: Phase,
 ) -> Result<(Session, Outcome, Option<Report>), Error> {
     let there = operation_of(app, &session, record.to.as_ref(), progress)?;
-    let from = record.from.clone().filter(|from| session.state().releases.contains_key(from));
+    let state = session.state();
+    let from = record.from.clone().filter(|from| state.releases.contains_key(from));
+    // The one that it was to go back to may be gone: another good one is better than none.
+    let from = match (from, &record.from) {
+        (None, Some(_)) => state.rollback_target(record.to.as_ref()).map(|r| r.id.clone()),
+        (from, _) => from,
+    };
     let back = match &from {
         Some(from) => Some(recorded_operation(app, &session, Some(from))?),
         None => None,
@@ -271,8 +283,10 @@ fn resume(
         preparation: Vec::new(),
         there: there.way(),
         back: back.as_ref().map(Operation::way),
+        stays: record.is_rollback(),
     };
-    let phase = first_phase(&course, &session, record.id, phase);
+    let reconfigure = record.to.is_some() && record.to == from;
+    let phase = first_phase(&course, &session, record.id, reconfigure, phase)?;
     let from_path = from.as_ref().and_then(|from| session.state().release(from));
     let from_path = from_path.map(|release| release.path.clone());
     let run = Run {
@@ -284,7 +298,7 @@ fn resume(
         steps: vec![Step::Service, Step::Verify, Step::Confirm],
         course,
         making: None,
-        reconfigure: record.to.is_some() && record.to == from,
+        reconfigure,
         to: record.to.clone(),
         from,
         from_path,
@@ -317,17 +331,21 @@ fn first_phase(
     course: &Course,
     session: &Session,
     deployment: DeploymentId,
+    reconfigure: bool,
     phase: Phase,
-) -> Phase {
+) -> Result<Phase, Error> {
     let on_probation =
         session.state().probation.as_ref().is_some_and(|p| p.deployment == deployment);
-    match phase {
-        Phase::Activating if on_probation => Phase::Watching,
+    Ok(match phase {
+        // Of two configurations of one release nothing tells which one the service runs with.
+        Phase::Activating if on_probation && !reconfigure => Phase::Watching,
         Phase::Activating => next(course, phase, Happened::Done),
         Phase::RevertingLink(fault) if course.back.is_none() => match course.there.switching {
+            // The link goes last, so the service has been stopped when it is gone.
+            _ if session.activator.active()?.is_none() => Phase::WithdrawingLink(fault, None),
             Switching::Nothing => Phase::WithdrawingLink(fault, None),
             _ => Phase::WithdrawingService(fault),
         },
         other => other,
-    }
+    })
 }

@@ -119,6 +119,9 @@ pub struct Report {
     pub millis: u64,
     /// What failed.
     pub failure: Option<Failure>,
+    /// It could be brought neither to its end nor back: recovery goes on with it.
+    #[serde(default)]
+    pub unsettled: bool,
     /// Where its whole output is.
     pub log: Option<Utf8PathBuf>,
 }

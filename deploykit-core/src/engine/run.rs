@@ -251,6 +251,7 @@ impl Run<'_> {
         if outcome.is_success() {
             self.prune();
         }
+        self.warn_of_undecided(&outcome);
         logfile::forget(&self.app.layout, self.deployment, self.app.config.history.logs);
         for cause in self.ignoring.drain(..) {
             self.ctx.cancellation().heed(cause);
@@ -262,7 +263,19 @@ impl Run<'_> {
         let elapsed = millis(self.ctx.clock().monotonic().saturating_sub(self.begun));
         let told = outcome.to_string();
         self.ctx.emit(EventKind::DeploymentFinished { outcome: told, millis: elapsed });
-        self.report(outcome, elapsed)
+        self.report(outcome, settled, elapsed)
+    }
+
+    /// A rollback from a probation that came back has ended that probation.
+    fn warn_of_undecided(&mut self, outcome: &Outcome) {
+        let from = self.from.clone().filter(|_| matches!(outcome, Outcome::RolledBack { .. }));
+        if let Some(release) = self.release(from.as_ref()).filter(ReleaseRecord::is_undecided) {
+            self.ctx.warn(format!(
+                "release {} serves again, but was never confirmed, and nothing watches it: \
+                 `deploykit deploy` of its commit does",
+                release.id
+            ));
+        }
     }
 
     fn prune(&mut self) {
@@ -284,7 +297,7 @@ impl Run<'_> {
         self.failure = failure;
     }
 
-    fn report(self, outcome: Outcome, elapsed: u64) -> Report {
+    fn report(self, outcome: Outcome, settled: bool, elapsed: u64) -> Report {
         // Without a session it is only looked at: when somebody else has ended the deployment they
         // may hold the lock.
         let read;
@@ -311,6 +324,7 @@ impl Run<'_> {
             source,
             active,
             millis: elapsed,
+            unsettled: !settled,
             log: Some(self.app.layout.log(self.deployment)),
         }
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Error;
+use super::place::way;
 use crate::config::{RelPath, SharedConfig};
 use crate::state::files::{self, At as _, make_dirs, remove_tree, sync_dir};
 use crate::state::{FileError, Layout};
@@ -112,13 +113,6 @@ fn place(layout: &Layout, root: &Utf8Path, path: &Utf8Path) -> Result<Place, Err
     let from = real.join(path);
     let target = way(from.parent().unwrap_or(&from), &shared);
     Ok(Place { shared, in_release, target })
-}
-
-/// The relative path that leads from a directory to `to`; both are absolute, and without links.
-fn way(from: &Utf8Path, to: &Utf8Path) -> Utf8PathBuf {
-    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
-    let up = from.components().skip(common).map(|_| "..");
-    up.chain(to.components().skip(common).map(|component| component.as_str())).collect()
 }
 
 /// Copies what a release has to the shared place: under another name first, so that a kill leaves

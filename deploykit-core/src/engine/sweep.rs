@@ -9,8 +9,9 @@ use super::prune;
 use super::recover::KILLED;
 use super::session::Session;
 use crate::context::Context;
+use crate::id::ReleaseId;
 use crate::state::files::{is_directory, remove_tree};
-use crate::state::{Record, ReleaseRecord};
+use crate::state::{Record, ReleaseRecord, State};
 use crate::traits::BuildState;
 
 /// Ends the processes of killed builds, and removes releases that were never complete or are half
@@ -47,10 +48,9 @@ pub(super) fn unfinished(
 
 /// Refuses to go on when the releases seem to be gone: then a file system is not mounted, and what
 /// would be put right now would be wrong as soon as it is.
-pub(super) fn refuse_if_all_are_gone(app: &Application, session: &Session) -> Result<(), Error> {
-    let (gone, there) = gone(app, session)?;
-    let link = session.activator.active()?;
-    if gone.len() < 2 || there > 0 || link.is_none() {
+pub(super) fn refuse_if_all_are_gone(app: &Application, state: &State) -> Result<(), Error> {
+    let (gone, there) = gone(app, state)?;
+    if gone.len() < 2 || there > 0 || app.activator().active()?.is_none() {
         return Ok(());
     }
     Err(Error::ReleasesMissing {
@@ -60,6 +60,15 @@ pub(super) fn refuse_if_all_are_gone(app: &Application, session: &Session) -> Re
     })
 }
 
+/// The state without the releases that are gone: for those who only look.
+pub(super) fn without_gone(app: &Application, mut state: State) -> Result<State, Error> {
+    refuse_if_all_are_gone(app, &state)?;
+    for release in gone(app, &state)?.0 {
+        state.releases.remove(&release.id);
+    }
+    Ok(state)
+}
+
 /// Forgets the releases whose directory somebody else has removed. Returns what was done.
 pub(super) fn forget_gone(
     app: &Application,
@@ -67,7 +76,14 @@ pub(super) fn forget_gone(
     session: &mut Session,
 ) -> Result<Vec<String>, Error> {
     let mut actions = Vec::new();
-    for release in gone(app, session)?.0 {
+    let state = session.state();
+    let open = state.open.iter().filter_map(|open| state.deployment(open.deployment));
+    let awaited: Vec<ReleaseId> = open.filter_map(|record| record.to.clone()).collect();
+    for release in gone(app, session.state())?.0 {
+        if awaited.contains(&release.id) {
+            // Its deployment is finished or undone first.
+            continue;
+        }
         ctx.warn(format!("release {} is gone: there is no directory {}", release.id, release.path));
         session.record(ctx, [Record::Removed { release: release.id.clone() }])?;
         actions.push(format!("forgot the release {}, whose directory is gone", release.id));
@@ -76,9 +92,9 @@ pub(super) fn forget_gone(
 }
 
 /// The complete releases that have no directory any more, and how many have one.
-fn gone(app: &Application, session: &Session) -> Result<(Vec<ReleaseRecord>, usize), Error> {
+fn gone(app: &Application, state: &State) -> Result<(Vec<ReleaseRecord>, usize), Error> {
     let (mut gone, mut there) = (Vec::new(), 0);
-    for release in session.state().releases.values().filter(|release| release.is_usable()) {
+    for release in state.releases.values().filter(|release| release.is_usable()) {
         if is_directory(&app.layout.root().join(&release.path))? {
             there += 1;
         } else {

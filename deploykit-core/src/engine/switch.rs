@@ -146,8 +146,14 @@ impl Run<'_> {
         let operation = self.there.clone();
         let id = self.to.clone();
         self.step(Step::Service, operation.supervisor.name().to_owned(), |run| {
-            run.bring_service(&operation, id)
+            run.bring_service(&operation, id).map_err(|trouble| run.blamed(trouble))
         })
+    }
+
+    /// A release whose directory somebody has taken away is not to blame for what follows.
+    pub(super) fn blamed(&mut self, trouble: Trouble) -> Trouble {
+        let there = self.target().map(|release| is_directory(release.root()));
+        if matches!(there, Ok(Ok(true))) { trouble } else { trouble.own() }
     }
 
     fn bring_service(

@@ -32,7 +32,7 @@ pub(super) fn of_rollback<'a>(
 /// The release that a person means: by its id or the beginning of it, by a full or partial hash, or
 /// by the branch or tag that it was deployed from. Of several releases of one source the best is
 /// taken.
-fn named<'a>(state: &'a State, name: &str) -> Result<&'a ReleaseRecord, Error> {
+pub(super) fn named<'a>(state: &'a State, name: &str) -> Result<&'a ReleaseRecord, Error> {
     if name.is_empty() {
         return Err(Error::NoSuchRelease { name: String::new() });
     }

@@ -27,6 +27,8 @@ pub(crate) struct Course {
     pub(crate) there: Way,
     /// How it gets back to the previous one; nothing when there is none.
     pub(crate) back: Option<Way>,
+    /// It stays where it is unless it has proved ill: an operator has left the other one.
+    pub(crate) stays: bool,
 }
 
 /// How a service gets to a release.
@@ -142,6 +144,10 @@ pub(crate) fn next(course: &Course, phase: Phase, happened: Happened) -> Phase {
         },
         Phase::Watching => match fault(happened) {
             None => Phase::Confirming,
+            Some(fault) if course.stays && !fault.bad => Phase::Stuck(format!(
+                "it is active, but was not watched to the end: {}",
+                fault.reason
+            )),
             Some(fault) => go_back(course, fault),
         },
         Phase::Confirming => match fault(happened) {
@@ -283,7 +289,8 @@ mod tests {
             Step::Seal,
         ];
         (any::<bool>(), way(), prop::option::of(way())).prop_map(move |(build, there, back)| {
-            Course { preparation: if build { steps.to_vec() } else { Vec::new() }, there, back }
+            let preparation = if build { steps.to_vec() } else { Vec::new() };
+            Course { preparation, there, back, stays: !build }
         })
     }
 
@@ -382,19 +389,26 @@ mod tests {
     #[test]
     fn an_interruption_takes_back_what_is_active_but_blames_nobody() {
         let way = Way { switching: Switching::Restart, watched: true };
-        let course = Course { preparation: Vec::new(), there: way, back: Some(way) };
+        let course = Course { preparation: Vec::new(), there: way, back: Some(way), stays: false };
         let phase = next(&course, Phase::Watching, Happened::Cancelled(Cause::Interrupt));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: false, .. })));
         let phase = next(&course, Phase::Watching, failed(false));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: true, .. })));
         let phase = next(&course, Phase::Watching, failed(true));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: false, .. })));
+        // What an operator has left is gone back to only when the other one is ill.
+        let rollback = Course { stays: true, ..course };
+        for happened in [Happened::Cancelled(Cause::Interrupt), failed(true)] {
+            assert!(matches!(next(&rollback, Phase::Watching, happened), Phase::Stuck(_)));
+        }
+        let phase = next(&rollback, Phase::Watching, failed(false));
+        assert!(matches!(phase, Phase::RevertingLink(Fault { bad: true, .. })));
     }
 
     #[test]
     fn what_can_be_neither_finished_nor_undone_stays_open() {
         let way = Way { switching: Switching::Restart, watched: true };
-        let course = Course { preparation: Vec::new(), there: way, back: Some(way) };
+        let course = Course { preparation: Vec::new(), there: way, back: Some(way), stays: false };
         let fault = || Fault { reason: "500".into(), bad: true };
         for phase in [
             Phase::Confirming,
@@ -415,7 +429,7 @@ mod tests {
     #[test]
     fn an_operators_decision_ends_it() {
         let there = Way { switching: Switching::Nothing, watched: true };
-        let course = Course { preparation: Vec::new(), there, back: None };
+        let course = Course { preparation: Vec::new(), there, back: None, stays: false };
         let decided = Outcome::Deployed { verified: true };
         let phase = next(&course, Phase::Watching, Happened::DecidedElsewhere(decided.clone()));
         assert_eq!(phase, Phase::Ended(decided));

@@ -4,6 +4,7 @@ use super::error::{Error, causes, chain};
 use super::report::Failure;
 use super::transition::Happened;
 use crate::cancel::{Cancelled, Cause};
+use crate::process::ProcessError;
 use crate::secret::Masker;
 use crate::state::FileError;
 use crate::step::Step;
@@ -45,6 +46,12 @@ impl Trouble {
         }))
     }
 
+    /// The same, but the release is not to blame.
+    pub(super) fn own(mut self) -> Self {
+        self.0.own = true;
+        self
+    }
+
     fn cancelled(mut self, cause: Option<Cause>) -> Self {
         self.0.cancelled = cause;
         self
@@ -79,6 +86,18 @@ impl Trouble {
     }
 }
 
+/// Whether the failure tells nothing of the release: no process could be made, or its log could not
+/// be written. A service that does not start is what a release is looked at for.
+fn is_own(error: &SupervisorError) -> bool {
+    match error {
+        SupervisorError::Process { source, .. } => matches!(
+            source,
+            ProcessError::Directory { .. } | ProcessError::Stuck { .. } | ProcessError::Io { .. }
+        ),
+        _ => false,
+    }
+}
+
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
         let cause = match &error {
@@ -106,8 +125,7 @@ impl From<SupervisorError> for Trouble {
             _ => None,
         };
         let mut trouble = Self::new(&error, error.hint(), error.tail()).cancelled(cause);
-        // A service that does not start is what a release is looked at for.
-        trouble.0.own = false;
+        trouble.0.own = is_own(&error);
         trouble
     }
 }

@@ -1,11 +1,13 @@
 //! Leaving: the application's directory goes on working without deploykit.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::application::Application;
 use super::error::Error;
-use super::place::real;
+use super::place::{real, way};
 use super::recover;
 use super::session::Session;
 use crate::context::Context;
@@ -73,6 +75,7 @@ impl Application {
         let active = session.activator.active()?;
         let releases: Vec<ReleaseRecord> = session.state().releases.values().cloned().collect();
         let mut renamed = Vec::new();
+        refuse_other_file_system(self.layout.root(), &releases)?;
         for release in releases.iter().filter(|release| release.is_usable()) {
             let Some(name) = mfd_name(self.layout.root(), release, &renamed) else { continue };
             exchange(self.layout.root(), &release.path, &name)?;
@@ -85,6 +88,21 @@ impl Application {
         }
         Ok(renamed)
     }
+}
+
+/// Refuses before anything is renamed what cannot be renamed.
+fn refuse_other_file_system(root: &Utf8Path, releases: &[ReleaseRecord]) -> Result<(), Error> {
+    let device = |path: &Utf8Path| std::fs::symlink_metadata(path).map(|found| found.dev());
+    let here = device(root).at("look at", root)?;
+    for path in releases.iter().map(|release| root.join(&release.path)) {
+        if device(&path).is_ok_and(|there| there != here) {
+            let what = format!(
+                "{path} lies on another file system than {root}, where mfd looks for releases"
+            );
+            return Err(Error::Unsettled { what });
+        }
+    }
+    Ok(())
 }
 
 /// The name that mfd would have given to a release; none when it has that already, or cannot have
@@ -128,8 +146,9 @@ fn exchange(root: &Utf8Path, path: &Utf8Path, name: &Utf8Path) -> Result<(), Err
         std::fs::remove_file(&new).at("remove", &new)?;
     }
     // The link is made where the directory will be, with the target that is right at the other
-    // place; then the two are exchanged.
-    std::os::unix::fs::symlink(Utf8Path::new("..").join(name), &new).at("make the link", &new)?;
+    // place; then the two are exchanged. The releases may lie elsewhere, behind a link.
+    let parent = old.parent().and_then(real).unwrap_or_else(|| root.to_owned());
+    std::os::unix::fs::symlink(way(&parent, &new), &new).at("make the link", &new)?;
     let flags = rustix::fs::RenameFlags::EXCHANGE;
     let here = rustix::fs::CWD;
     let exchanged =

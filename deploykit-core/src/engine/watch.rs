@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::application::Operation;
 use super::error::{Error, chain};
-use super::run::Run;
+use super::run::{LOCK_AGAIN, Run};
 use super::stored::StoredRelease;
 use super::tracker::{Decision, Limits, Sight, Tracker};
 use super::transition::Happened;
@@ -19,7 +19,8 @@ use crate::context::Context;
 use crate::event::EventKind;
 use crate::state::lock::Which;
 use crate::state::{
-    Fingerprint, Holder, Lock, Outcome, ProbationRecord, Record, State, fingerprint, read_state,
+    Fingerprint, Holder, Lock, LockError, Outcome, ProbationRecord, Record, State, fingerprint,
+    read_state,
 };
 use crate::step::Step;
 use crate::traits::{Look, ServiceState};
@@ -132,8 +133,8 @@ impl Run<'_> {
         let happened = self.step(Step::Verify, "", |run| {
             let probation = run.begin_probation()?;
             let release = run.target()?;
-            let watcher = run.watcher()?;
             run.watched = Some(probation.clone());
+            let watcher = run.watcher()?;
             let mut witness = Witness { probation, seen: fingerprint(&run.app.layout) };
             // From here on nobody has to wait for this deployment.
             run.session = None;
@@ -173,11 +174,17 @@ impl Run<'_> {
         recorded.ok_or_else(|| Error::Unsettled { what: "no probation".into() })
     }
 
-    fn watcher(&self) -> Result<Lock, Error> {
+    /// The lock of whoever watches. The one who has watched before lets it go as soon as it sees that
+    /// the probation is over, and may need the application's lock for that: so that is let go, too.
+    fn watcher(&mut self) -> Result<Lock, Error> {
         let doing = format!("watching #{}", self.deployment);
         let holder = Holder::current(self.ctx.now(), self.app.actor.clone(), doing);
-        let wait = Duration::from_secs(5);
-        Ok(Lock::acquire_which(&self.uncancelled()?, &self.app.layout, Which::Watch, holder, wait)?)
+        let (calm, layout) = (self.uncancelled()?, &self.app.layout);
+        match Lock::acquire_which(&calm, layout, Which::Watch, holder.clone(), Duration::ZERO) {
+            Err(LockError::Held { .. }) => self.session = None,
+            acquired => return Ok(acquired?),
+        }
+        Ok(Lock::acquire_which(&calm, layout, Which::Watch, holder, LOCK_AGAIN)?)
     }
 
     /// A probation whose deadline has passed, because nobody watched, is decided by looking again:
@@ -258,7 +265,7 @@ impl Run<'_> {
         }
         match watched {
             Watched::Decided(Decision::Well) => Ok("well".to_owned()),
-            Watched::Decided(Decision::Ill(why)) => Err(Trouble::ill(why)),
+            Watched::Decided(Decision::Ill(why)) => Err(self.blamed(Trouble::ill(why))),
             Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
             Watched::Elsewhere(_) => Ok(String::new()),
         }

@@ -10,7 +10,7 @@ use super::record::{Actor, Outcome, Request};
 use crate::config::RuntimeConfig;
 use crate::id::{BuildDigest, DeploymentId, Identity, ReleaseId, SourceId};
 use crate::time::Timestamp;
-use crate::traits::{Prepared, ReleaseState, Verdict};
+use crate::traits::{BuildState, Prepared, ReleaseState, Verdict};
 
 /// All that is known of a release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,12 @@ impl ReleaseRecord {
     /// Whether it is or has been good: an operator may have left it, or it has become ill later.
     pub fn is_proved(&self) -> bool {
         self.is_trusted() || self.is_usable() && self.proved
+    }
+
+    /// Whether it is complete, and was neither confirmed nor found bad, nor is being watched: whoever
+    /// was to decide was killed, or a rollback from its probation came back to it.
+    pub fn is_undecided(&self) -> bool {
+        self.state.build == BuildState::Sealed && self.state.verdict == Verdict::None
     }
 
     /// Whether it may be activated.
