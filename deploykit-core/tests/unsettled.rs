@@ -31,11 +31,15 @@ fn roll_back(application: &Application, ctx: &Context) -> Report {
 
 /// An application that was killed while its third release was on probation.
 fn on_probation(app: &FakeApp) -> tempfile::TempDir {
+    killed_on_probation(app, &app.open())
+}
+
+fn killed_on_probation(app: &FakeApp, application: &Application) -> tempfile::TempDir {
     app.fakes.head(3);
     let deploy = |application: &Application, ctx: &Context| {
         let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
     };
-    let mut shots = shots(&app.open(), deploy).into_iter();
+    let mut shots = shots(application, deploy).into_iter();
     let watched = |shot: &tempfile::TempDir| {
         let state = open(app, shot).0.state().unwrap();
         state.probation.is_some()
@@ -307,4 +311,137 @@ fn a_link_that_is_changed_during_a_watch_is_not_taken_for_the_release_that_was_w
     assert!(!report.is_success() && report.active.is_none(), "{report:?}");
     assert!(!verdict(&app.open(), 3).is_confirmed());
     assert!(app.open().state().unwrap().open.is_empty());
+}
+
+#[test]
+fn a_named_rollback_that_was_broken_off_is_finished_when_it_is_asked_for_again() {
+    let app = two_releases();
+    let first = app.open().releases().unwrap().into_iter().find(|r| !r.active).unwrap().record.id;
+    let request = RollbackRequest::to(first.to_string());
+    let work = |application: &Application, ctx: &Context| {
+        let _ = application.rollback(ctx, &request).unwrap();
+    };
+    let mut unfinished = 0;
+    for shot in shots(&app.open(), work) {
+        let (application, root) = open(&app, &shot);
+        let switched = content(&application) == digest(1);
+        let open = !application.state().unwrap().open.is_empty();
+        unfinished += usize::from(switched && open);
+        let again = application.rollback(&app.context().unwrap(), &request);
+        assert!(again.is_ok() || (switched && !open), "{again:?}");
+        check(&application, &root);
+        assert_eq!(content(&application), digest(1));
+    }
+    assert!(unfinished > 0);
+}
+
+/// A context that does `act` at the first event of that kind.
+fn at(kind: fn(&EventKind) -> bool, act: impl Fn(&Context) + Send + Sync + 'static) -> Context {
+    let plain = Context::new().unwrap();
+    let (handle, once) = (plain.clone(), std::sync::Once::new());
+    plain.with_sink(std::sync::Arc::new(deploykit_core::FnSink::new(
+        move |event: &deploykit_core::Event| {
+            if kind(&event.kind) {
+                once.call_once(|| act(&handle));
+            }
+        },
+    )))
+}
+
+fn is_probation(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::ProbationStarted { .. })
+}
+
+#[test]
+fn a_rollback_that_is_interrupted_stays_where_it_went_and_is_finished_later() {
+    let app = two_releases();
+    let ctx = at(is_probation, |ctx| ctx.cancellation().cancel(Cause::Interrupt));
+    let report = app.open().rollback(&ctx, &RollbackRequest::previous()).unwrap();
+    assert!(report.unsettled && content(&app.open()) == digest(1), "{report:?}");
+    let report = roll_back(&app.open(), &app.context().unwrap());
+    assert!(report.is_success() && content(&app.open()) == digest(1), "{report:?}");
+    check(&app.open(), &app.root);
+    assert!(is_bad(&app.open(), 2) && !is_bad(&app.open(), 1));
+}
+
+#[test]
+fn a_release_that_nobody_has_decided_about_is_left_for_a_good_one_when_it_proves_ill() {
+    let app = two_releases();
+    let shot = on_probation(&app);
+    let (application, root) = open(&app, &shot);
+    let ctx = app.context().unwrap();
+    app.fakes.world().health.insert(digest(2), Look::Ill("500".into()));
+    let report = roll_back(&application, &ctx);
+    assert!(!report.is_success() && content(&application) == digest(3), "{report:?}");
+    assert!(application.releases().unwrap().iter().any(|r| r.active && r.record.is_undecided()));
+    app.fakes.world().health.clear();
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    let report = application.deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(matches!(report.outcome, Some(Outcome::RolledBack { .. })), "{report:?}");
+    // The second was found ill in the meantime: the first is the good one.
+    assert_eq!(content(&application), digest(1));
+    assert!(is_bad(&application, 3));
+    check(&application, &root);
+}
+
+#[test]
+fn a_release_that_is_taken_away_while_it_is_watched_is_not_to_blame() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("no such directory".into()));
+    let root = app.root.clone();
+    let ctx = at(is_probation, move |_| {
+        let path = root.join("active").canonicalize_utf8().unwrap();
+        std::fs::rename(&path, root.join("away")).unwrap();
+    });
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(!report.is_success() && content(&app.open()) == digest(2), "{report:?}");
+    assert!(!is_bad(&app.open(), 3));
+}
+
+#[test]
+fn where_the_release_to_go_back_to_is_gone_another_good_one_serves() {
+    let app = two_releases();
+    let shot = on_probation(&app);
+    let (application, root) = open(&app, &shot);
+    let second = application.releases().unwrap().into_iter().find(|r| r.rollback).unwrap().record;
+    std::fs::remove_dir_all(root.join(&second.path)).unwrap();
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    application.recover(&app.context().unwrap()).unwrap();
+    assert_eq!(content(&application), digest(1));
+    check(&application, &root);
+}
+
+#[test]
+fn who_takes_up_a_watch_leaves_alone_what_an_operator_does_meanwhile() {
+    let app = two_releases();
+    // It will not be decided by itself.
+    let patient = app.open_with(|config| config.replace("100ms", "1h"));
+    let shot = killed_on_probation(&app, &patient);
+    let (application, root) = open(&app, &shot);
+    let (told, watching) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let is_verify = |kind: &EventKind| {
+        matches!(kind, EventKind::StepStarted { step: deploykit_core::Step::Verify, .. })
+    };
+    let ctx = at(is_verify, move |_| told.lock().unwrap().send(()).unwrap());
+    app.fakes.world().health.insert(digest(3), Look::NotYet("starting".into()));
+    let state = application.state().unwrap();
+    let third = state.releases.values().find(|r| r.source.digest() == digest(3)).unwrap().clone();
+    let taking_up = std::thread::spawn({
+        let root = root.clone();
+        let registry = app.fakes.registry();
+        move || {
+            let application = Application::at(root).registry(registry).open().unwrap();
+            application.recover(&ctx)
+        }
+    });
+    watching.recv().unwrap();
+    let request = RollbackRequest::previous().wait(std::time::Duration::from_secs(30));
+    let report = application.rollback(&app.context().unwrap(), &request).unwrap();
+    assert!(report.is_success(), "{report:?}");
+    taking_up.join().unwrap().unwrap();
+    assert_eq!(content(&application), digest(2));
+    assert!(application.state().unwrap().bad.contains_key(&third.source));
+    check(&application, &root);
 }
