@@ -414,7 +414,13 @@ fn where_the_release_to_go_back_to_is_gone_another_good_one_serves() {
 
 #[test]
 fn who_takes_up_a_watch_leaves_alone_what_an_operator_does_meanwhile() {
-    let app = two_releases();
+    let app = FakeApp::new().unwrap();
+    for number in [1, 2] {
+        // The operator's rollback is on probation for a while, too.
+        let application = app.open_with(|config| config.replace("20ms", "700ms"));
+        app.fakes.head(number);
+        let _ = application.deploy(&app.context().unwrap(), &DeployRequest::latest()).unwrap();
+    }
     // It will not be decided by itself.
     let patient = app.open_with(|config| config.replace("100ms", "1h"));
     let shot = killed_on_probation(&app, &patient);
