@@ -1,5 +1,8 @@
 //! Reading a secret from where the configuration says it is.
 
+use std::fs::File;
+use std::io::Read as _;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::config::SecretValue;
@@ -7,6 +10,9 @@ use crate::secret::Secret;
 
 /// The variable by which systemd tells where a service's credentials are.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// The longest file that is read, in bytes; the largest keys have a few thousand.
+const LONGEST: u64 = 64 << 10;
 
 /// Why a secret could not be read. It names the place, never the value.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,18 @@ pub enum SecretError {
     NotText {
         /// Where it is.
         place: String,
+    },
+    /// A device, a pipe or a directory: reading it may never end.
+    #[error("{path} is not a file")]
+    NotFile {
+        /// Which path.
+        path: Utf8PathBuf,
+    },
+    /// It is longer than any secret.
+    #[error("{path} is longer than {LONGEST} bytes: that is no secret")]
+    TooLong {
+        /// Which file.
+        path: Utf8PathBuf,
     },
     /// The file cannot be read.
     #[error("failed to read {path}")]
@@ -99,8 +117,17 @@ fn from_environment(name: &str) -> Result<Secret, SecretError> {
 }
 
 fn from_file(path: &Utf8Path) -> Result<Secret, SecretError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
+    let failed = |source| SecretError::Read { path: path.to_owned(), source };
+    // Before it is opened: a named pipe would be waited for.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(SecretError::NotFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(SecretError::TooLong { path: path.to_owned() });
+    }
     let text =
         String::from_utf8(bytes).map_err(|_| SecretError::NotText { place: path.to_string() })?;
     not_empty(Secret::new(text.trim_end()), || path.to_string())
@@ -140,6 +167,19 @@ mod tests {
         assert!(error.to_string().contains("DEPLOYKIT_TEST_NEVER_SET"), "{error}");
         let empty = SecretValue::Literal(Secret::new(""));
         assert!(matches!(read_secret(&empty), Err(SecretError::Empty { .. })));
+    }
+
+    #[test]
+    fn what_may_never_end_is_not_read() {
+        let zero = read_secret(&SecretValue::File("/dev/zero".into()));
+        assert!(matches!(zero, Err(SecretError::NotFile { .. })), "{zero:?}");
+        assert!(in_file(&[b'x'; 64 << 10]).is_ok());
+        assert!(matches!(in_file(&[b'x'; (64 << 10) + 1]), Err(SecretError::TooLong { .. })));
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = Utf8PathBuf::from_path_buf(directory.path().join("pipe")).unwrap();
+        nix::unistd::mkfifo(pipe.as_std_path(), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let waiting = read_secret(&SecretValue::File(pipe));
+        assert!(matches!(waiting, Err(SecretError::NotFile { .. })), "{waiting:?}");
     }
 
     #[test]

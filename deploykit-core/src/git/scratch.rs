@@ -4,7 +4,7 @@
 //! locked as long as somebody uses it, which the kernel ends with the process, and whoever needs a
 //! new one removes those that nobody holds.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -32,7 +32,7 @@ impl Scratch {
         sweep(root);
         for _ in 0..ATTEMPTS {
             let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(root)?;
-            if let Some(lock) = lock(directory.path()) {
+            if let Some(lock) = lock(directory.path())? {
                 return Ok(Self { directory, _lock: lock });
             }
         }
@@ -44,14 +44,22 @@ impl Scratch {
     }
 }
 
-/// Takes the lock of a directory that is still there and that nobody holds.
-fn lock(directory: &Path) -> Option<File> {
+/// Takes the lock of a directory, if that is still there and nobody holds it.
+fn lock(directory: &Path) -> io::Result<Option<File>> {
     let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(directory).ok()?;
-    file.try_lock().ok()?;
-    let (locked, there) = (file.metadata().ok()?, directory.symlink_metadata().ok()?);
-    let same = (locked.dev(), locked.ino()) == (there.dev(), there.ino());
-    same.then_some(file)
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // Between the two somebody may have removed it, or put another in its place.
+    let locked = file.metadata()?;
+    let same = |there: Metadata| (locked.dev(), locked.ino()) == (there.dev(), there.ino());
+    Ok(directory.symlink_metadata().is_ok_and(same).then_some(file))
 }
 
 /// Removes the directories of this user that nobody holds. One that cannot be removed is no reason
@@ -62,7 +70,7 @@ fn sweep(root: &Path) {
     for entry in entries.filter_map(Result::ok) {
         let ours = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())
             && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == me);
-        if ours && let Some(_lock) = lock(&entry.path()) {
+        if ours && let Ok(Some(_lock)) = lock(&entry.path()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
