@@ -109,6 +109,24 @@ fn a_step_has_the_configured_environment_and_no_secret_that_was_not_meant_for_it
 }
 
 #[test]
+fn a_secret_of_the_environment_lies_below_the_application_and_a_missing_one_has_a_hint() {
+    let bench = bench(
+        "build.commands = [[\"sh\", \"-c\", \"test $KEY = s3cret-key\"]]\n[build.env]\nKEY = { file = \"key\" }",
+    );
+    let error = bench.build().unwrap_err();
+    assert!(error.to_string().contains("KEY") && error.to_string().contains("key"), "{error}");
+    let app = bench.root.ancestors().nth(2).unwrap();
+    std::fs::write(app.join("key"), "s3cret-key\n").unwrap();
+    bench.build().unwrap();
+
+    let bench = self::bench(
+        "build.commands = [[\"true\"]]\n[build.env]\nKEY = { env = \"NOT_SET_ANYWHERE\" }",
+    );
+    let hint = bench.build().unwrap_err().hint().unwrap();
+    assert!(hint.contains("export NOT_SET_ANYWHERE="), "{hint}");
+}
+
+#[test]
 fn a_secret_in_the_output_is_masked_in_events_and_errors() {
     let bench = bench("build.commands = [[\"sh\", \"-c\", \"echo hunter2-hunter2; exit 1\"]]");
     bench.context.masker().learn(&Secret::new("hunter2-hunter2"));

@@ -85,8 +85,11 @@ impl Commands {
         let name = step.name.as_str();
         let mut environment = self.environment(request);
         for env in [&self.config.build.env, &step.env] {
-            environment.configure(env, ctx.masker()).map_err(|(variable, error)| {
-                precondition(name, format!("the variable {variable}: {}", with_causes(&error)))
+            let configured = environment.configure(env, &self.app, ctx.masker());
+            configured.map_err(|(variable, error)| BuildError::Precondition {
+                step: name.to_owned(),
+                why: format!("the variable {variable}: {}", with_causes(&error)),
+                hint: error.hint(),
             })?;
         }
         let dir =
@@ -140,7 +143,7 @@ impl Builder for Commands {
 }
 
 fn precondition(step: &str, why: String) -> BuildError {
-    BuildError::Precondition { step: step.to_owned(), why }
+    BuildError::Precondition { step: step.to_owned(), why, hint: None }
 }
 
 /// The directory of a step: it exists, and no symbolic link leads it out of the release.

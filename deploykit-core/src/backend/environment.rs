@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::Utf8Path;
+
 use crate::config::{Config, EnvValue};
 use crate::process::BUILD_MARKER;
 use crate::secret::{Masker, Secret};
@@ -68,14 +70,15 @@ impl Environment {
     pub(crate) fn configure(
         &mut self,
         configured: &BTreeMap<String, EnvValue>,
+        app: &Utf8Path,
         masker: &Masker,
     ) -> Result<(), (String, SecretError)> {
         for (name, value) in configured {
             let value = match value {
                 EnvValue::Plain(text) => text.clone(),
                 EnvValue::Secret(reference) => {
-                    let secret: Secret =
-                        read_secret(reference).map_err(|error| (name.clone(), error))?;
+                    let secret: Secret = read_secret(&reference.below(app))
+                        .map_err(|error| (name.clone(), error))?;
                     masker.learn(&secret);
                     secret.expose().to_owned()
                 }
@@ -166,7 +169,7 @@ mod tests {
         let masker = Masker::default();
         let mut environment = Environment::default();
         environment.set("B", "inherited");
-        environment.configure(&config.build.env, &masker).unwrap();
+        environment.configure(&config.build.env, Utf8Path::new("/"), &masker).unwrap();
         assert_eq!(masker.mask("s3cret-value plain"), "*** plain");
         assert!(!format!("{environment:?}").contains("s3cret"));
         let expected = [("A", "s3cret-value"), ("B", "plain")];
@@ -177,8 +180,9 @@ mod tests {
     fn a_missing_secret_names_its_variable() {
         let config =
             config("repo.url = \"/srv/git\"\n[build.env]\nA = { env = \"DEPLOYKIT_TEST_UNSET\" }");
-        let error =
-            Environment::default().configure(&config.build.env, &Masker::default()).unwrap_err();
+        let error = Environment::default()
+            .configure(&config.build.env, Utf8Path::new("/"), &Masker::default())
+            .unwrap_err();
         assert_eq!(error.0, "A");
     }
 }

@@ -1,5 +1,6 @@
 //! Who deploykit is to the server.
 
+use camino::Utf8Path;
 use gix::credentials::helper::Action;
 use gix::credentials::protocol::Outcome;
 
@@ -53,14 +54,14 @@ pub(crate) struct Account {
 
 impl GitCredentials {
     /// What the configuration says.
-    pub(crate) fn from_config(repo: &RepoConfig) -> Result<Self, CredentialsError> {
+    pub(crate) fn from_config(repo: &RepoConfig, app: &Utf8Path) -> Result<Self, CredentialsError> {
         match (&repo.token, &repo.username, &repo.password) {
             (Some(_), _, Some(_)) => Err(CredentialsError::Both),
             (Some(token), username, None) => {
-                Ok(Self::Token { token: token.clone(), username: username.clone() })
+                Ok(Self::Token { token: token.below(app), username: username.clone() })
             }
             (None, Some(username), Some(password)) => {
-                Ok(Self::Password { username: username.clone(), password: password.clone() })
+                Ok(Self::Password { username: username.clone(), password: password.below(app) })
             }
             (None, None, Some(_)) => Err(CredentialsError::NoUser),
             (None, _, None) => Ok(Self::None),
@@ -139,11 +140,15 @@ mod tests {
     fn a_password_needs_a_name_and_no_token_beside_it() {
         let read = |keys: &str| {
             let repo: RepoConfig = toml::from_str(&format!("url = 'x'\n{keys}")).unwrap();
-            GitCredentials::from_config(&repo)
+            GitCredentials::from_config(&repo, Utf8Path::new("/srv/app"))
         };
         assert!(matches!(read(""), Ok(GitCredentials::None)));
         assert!(matches!(read("username = 'a'"), Ok(GitCredentials::None)));
         assert!(matches!(read("token = 'a'"), Ok(GitCredentials::Token { username: None, .. })));
+        let Ok(GitCredentials::Token { token, .. }) = read("token = { file = 'token' }") else {
+            panic!("a token");
+        };
+        assert_eq!(token, SecretValue::File("/srv/app/token".into()));
         let both = read("username = 'a'\npassword = { env = 'B' }");
         assert!(matches!(both, Ok(GitCredentials::Password { .. })));
         assert!(matches!(read("password = 'a'"), Err(CredentialsError::NoUser)));

@@ -113,7 +113,7 @@ impl GitSource {
         let repo = &request.config.repo;
         let mut options =
             GitOptions::new(repo.url.as_str(), request.layout.cache(), request.layout.root());
-        options.credentials = GitCredentials::from_config(repo)?;
+        options.credentials = GitCredentials::from_config(repo, request.layout.root())?;
         options.ca_file = repo.ca_file.as_ref().map(Into::into);
         options.timeout = repo.timeout.get();
         let mut source = Self::new(options)?;

@@ -97,6 +97,8 @@ pub enum BuildError {
         step: String,
         /// What is missing.
         why: String,
+        /// What a person can do about it.
+        hint: Option<String>,
     },
     /// It was cancelled.
     #[error(transparent)]
@@ -111,6 +113,7 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Process { source, .. } => source.hint(),
+            Self::Precondition { hint, .. } => hint.clone(),
             _ => None,
         }
     }

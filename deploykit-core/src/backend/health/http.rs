@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use ureq::config::AutoHeaderValue;
 use ureq::http::Uri;
 use ureq::{Agent, Body, Error};
@@ -33,6 +33,8 @@ pub(super) struct HttpCheck {
     agent: Agent,
     send: BTreeMap<String, EnvValue>,
     expected: Expected,
+    /// What paths of secrets are relative to.
+    app: Utf8PathBuf,
     masker: Masker,
 }
 
@@ -48,6 +50,7 @@ impl HttpCheck {
             url: url.parse().map_err(|error| format!("{url:?} is not a URL: {error}"))?,
             agent: agent(ca_file.as_deref())?,
             send: config.send.clone(),
+            app: request.layout.root().to_owned(),
             expected: Expected::new(config),
             masker: request.masker.clone(),
         }))
@@ -59,7 +62,7 @@ impl HttpCheck {
             match value {
                 EnvValue::Plain(text) => Ok(text.clone()),
                 EnvValue::Secret(reference) => {
-                    let secret = read_secret(reference).map_err(|error| {
+                    let secret = read_secret(&reference.below(&self.app)).map_err(|error| {
                         let cause = error.source().map(|cause| format!(": {cause}"));
                         format!(
                             "cannot send the header {name}: {error}{}",

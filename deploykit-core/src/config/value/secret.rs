@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -37,6 +37,16 @@ impl PartialEq for SecretValue {
 }
 
 impl SecretValue {
+    /// The same, but a relative path of a file is one below `directory`: that of the application,
+    /// wherever the program was started.
+    #[must_use]
+    pub fn below(&self, directory: &Utf8Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(directory.join(path)),
+            other => other.clone(),
+        }
+    }
+
     fn from_entry(key: &str, value: String) -> Result<Self, String> {
         match key {
             "env" if value.is_empty() || value.contains(['=', '\0']) => {
