@@ -117,8 +117,10 @@ fn put_right(
             return Ok(Settled { session, recovery, reports });
         }
     }
-    session.notice_link(ctx)?;
-    recovery.actions.extend(sweep::forget_gone(app, ctx, &mut session)?);
+    if !recovery.deployments.is_empty() {
+        session.notice_link(ctx)?;
+        recovery.actions.extend(sweep::forget_gone(app, ctx, &mut session)?);
+    }
     sweep::files(app);
     Ok(Settled { session, recovery, reports })
 }

@@ -1,6 +1,10 @@
 //! Tidying up: releases that were never complete, releases that are gone, and files that only a
 //! killed process could have used.
 
+use std::collections::HashSet;
+
+use camino::Utf8Path;
+
 use super::application::Application;
 use super::error::Error;
 use super::place::is_served_from;
@@ -49,8 +53,13 @@ pub(super) fn unfinished(
 /// Refuses to go on when the releases seem to be gone: then a file system is not mounted, and what
 /// would be put right now would be wrong as soon as it is.
 pub(super) fn refuse_if_all_are_gone(app: &Application, state: &State) -> Result<(), Error> {
+    let link = app.activator().active()?.map(|path| app.layout.root().join(path));
+    match link {
+        Some(active) if !is_directory(&active)? => {}
+        _ => return Ok(()),
+    }
     let (gone, there) = gone(app, state)?;
-    if gone.len() < 2 || there > 0 || app.activator().active()?.is_none() {
+    if gone.len() < 2 || there > 0 {
         return Ok(());
     }
     Err(Error::ReleasesMissing {
@@ -93,9 +102,17 @@ pub(super) fn forget_gone(
 
 /// The complete releases that have no directory any more, and how many have one.
 fn gone(app: &Application, state: &State) -> Result<(Vec<ReleaseRecord>, usize), Error> {
+    // One listing tells of almost all of them.
+    let entries = app.layout.releases().read_dir_utf8().into_iter().flatten().flatten();
+    let listed = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let listed: HashSet<String> = listed.map(|entry| entry.file_name().to_owned()).collect();
+    let is_listed = |path: &Utf8Path| {
+        path.parent() == Some(Utf8Path::new("releases"))
+            && path.file_name().is_some_and(|name| listed.contains(name))
+    };
     let (mut gone, mut there) = (Vec::new(), 0);
     for release in state.releases.values().filter(|release| release.is_usable()) {
-        if is_directory(&app.layout.root().join(&release.path))? {
+        if is_listed(&release.path) || is_directory(&app.layout.root().join(&release.path))? {
             there += 1;
         } else {
             gone.push(release.clone());
