@@ -355,6 +355,16 @@ pub(crate) struct WaitArg {
 const WITHOUT_LIMIT: &str = "3650d";
 
 impl WaitArg {
+    /// Whether `word`, which stands behind `--wait`, was meant to be its duration: `--wait 30s`.
+    pub(crate) fn was_meant(&self, word: &str) -> bool {
+        let could_be_a_hash = word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let endless: Result<Period, _> = WITHOUT_LIMIT.parse();
+        self.wait.is_some()
+            && self.wait == endless.ok()
+            && !could_be_a_hash
+            && word.parse::<Period>().is_ok()
+    }
+
     /// How long; not at all by default.
     pub(crate) fn duration(&self) -> Duration {
         self.wait.map_or(Duration::ZERO, Period::get)
@@ -410,6 +420,17 @@ mod tests {
         assert!(wait(&["--wait=soon"]).is_err());
         // The revision is not taken for a duration.
         assert!(wait(&["--wait", "main"]).unwrap() > Duration::from_secs(300));
+        let meant = |arguments: &[&str], word| match Cli::try_parse_from(arguments).unwrap().command
+        {
+            Command::Rollback(arguments) => arguments.wait.was_meant(word),
+            other => panic!("{other:?}"),
+        };
+        assert!(meant(&["deploykit", "rollback", "--wait", "30s"], "30s"));
+        assert!(!meant(&["deploykit", "rollback", "--wait=1h", "30s"], "30s"));
+        assert!(!meant(&["deploykit", "rollback", "30s"], "30s"));
+        for word in ["main", "1234d", "v1"] {
+            assert!(!meant(&["deploykit", "rollback", "--wait", word], word), "{word}");
+        }
     }
 
     #[test]

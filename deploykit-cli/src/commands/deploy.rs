@@ -3,7 +3,7 @@
 use deploykit::{DeployRequest, Report, RollbackRequest, Step};
 use serde_json::json;
 
-use crate::args::{DeployArgs, RollbackArgs};
+use crate::args::{DeployArgs, RollbackArgs, WaitArg};
 use crate::exit::Exit;
 use crate::render::error::CliError;
 use crate::render::report::{Told, tell};
@@ -11,6 +11,7 @@ use crate::shell::Shell;
 
 /// `deploykit deploy`
 pub(super) fn deploy(shell: &Shell, args: &DeployArgs) -> Result<Exit, CliError> {
+    refuse_duration(&args.wait, args.revision.name())?;
     let application = shell.application()?;
     let request = DeployRequest::revision(args.revision.clone())
         .rebuild(args.rebuild)
@@ -26,6 +27,7 @@ pub(super) fn deploy(shell: &Shell, args: &DeployArgs) -> Result<Exit, CliError>
 
 /// `deploykit rollback`
 pub(super) fn rollback(shell: &Shell, args: &RollbackArgs) -> Result<Exit, CliError> {
+    refuse_duration(&args.wait, args.target.as_deref())?;
     let application = shell.application()?;
     let request = match &args.target {
         Some(target) => RollbackRequest::to(target),
@@ -36,6 +38,17 @@ pub(super) fn rollback(shell: &Shell, args: &RollbackArgs) -> Result<Exit, CliEr
     let result = application.rollback(&live.ctx, &request);
     let report = live.end(result)?;
     Ok(conclude(shell, &report))
+}
+
+/// Refuses a duration in the place of a revision or a release.
+fn refuse_duration(wait: &WaitArg, word: Option<&str>) -> Result<(), CliError> {
+    match word.filter(|word| wait.was_meant(word)) {
+        Some(word) => Err(CliError::usage(
+            format!("{word:?} is no revision, but the duration of --wait"),
+            format!("it stands behind `=`: --wait={word}"),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn conclude(shell: &Shell, report: &Report) -> Exit {
