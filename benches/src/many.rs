@@ -73,6 +73,7 @@ fn deployment(
         source: source.clone(),
         release: None,
         runtime: None,
+        spares: false,
     };
     let created = Record::ReleaseCreated {
         deployment,

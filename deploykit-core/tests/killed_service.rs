@@ -49,6 +49,7 @@ fn killed(app: &FakeApp, one: &ReleaseId, two: &ReleaseId, more: &[Record]) {
             source,
             release: Some(one.clone()),
             runtime: None,
+            spares: false,
         },
         Record::ServicePrepared { deployment, prepared: Prepared { token } },
     ];

@@ -451,3 +451,119 @@ fn who_takes_up_a_watch_leaves_alone_what_an_operator_does_meanwhile() {
     assert!(application.state().unwrap().bad.contains_key(&third.source));
     check(&application, &root);
 }
+
+#[test]
+fn a_rollback_is_not_done_because_the_link_has_gone_back() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    let deploy = |application: &Application, ctx: &Context| {
+        let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
+    };
+    let shots = shots(&app.open(), deploy);
+    app.fakes.world().broken_services.push(digest(2));
+    let reverting = |shot: &&tempfile::TempDir| {
+        let state = open(&app, shot).0.state().unwrap();
+        state.open.iter().any(|open| open.revert.is_some())
+    };
+    let (application, root) = open(&app, shots.iter().find(reverting).unwrap());
+    // As it was before the link went back.
+    let journal = root.join(".deploykit/journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let cut = text.lines().position(|line| line.contains("revert-started")).unwrap() + 1;
+    let lines: Vec<&str> = text.lines().take(cut).collect();
+    std::fs::write(&journal, lines.join("\n") + "\n").unwrap();
+    let state = application.state().unwrap();
+    let third = state.releases.values().find(|r| r.source.digest() == digest(3)).unwrap();
+    std::fs::remove_file(root.join("active")).unwrap();
+    std::os::unix::fs::symlink(&third.path, root.join("active")).unwrap();
+
+    let report = roll_back(&application, &app.context().unwrap());
+    assert!(matches!(report.outcome, Some(Outcome::Broken { .. })), "{report:?}");
+}
+
+#[test]
+fn nothing_to_do_is_not_said_while_a_deployment_is_stuck() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    app.fakes.world().broken_services.push(digest(2));
+    let ctx = app.context().unwrap();
+    let _ = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    let timer = DeployRequest::latest().if_changed(true);
+    let error = app.open().deploy(&ctx, &timer).unwrap_err();
+    assert!(matches!(error, deploykit_core::Error::Stuck { .. }), "{error}");
+    app.fakes.head(2);
+    let error = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap_err();
+    assert!(matches!(error, deploykit_core::Error::Stuck { .. }), "{error}");
+}
+
+#[test]
+fn the_last_release_that_serves_is_not_withdrawn_because_nobody_has_decided_about_it() {
+    let app = FakeApp::new().unwrap();
+    app.fakes.head(1);
+    let ctx = at(is_probation, |ctx| ctx.cancellation().cancel(Cause::Interrupt));
+    let _ = app.open().deploy(&app.context().unwrap(), &DeployRequest::latest()).unwrap();
+    let shot = on_probation(&app);
+    let (application, _) = open(&app, &shot);
+    // The rollback comes back, and the only good release is bad now.
+    app.fakes.world().health.insert(digest(1), Look::Ill("500".into()));
+    let _ = roll_back(&application, &app.context().unwrap());
+    assert_eq!(content(&application), digest(3));
+    app.fakes.take_calls();
+    let _ = application.deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert_eq!(content(&application), digest(3));
+    assert!(!app.fakes.take_calls().iter().any(|call| call.starts_with("stop")));
+}
+
+#[test]
+fn a_build_of_a_release_that_nobody_has_decided_about_can_be_done_again() {
+    let app = two_releases();
+    let shot = on_probation(&app);
+    let (application, root) = open(&app, &shot);
+    app.fakes.world().health.insert(digest(2), Look::Ill("500".into()));
+    let ctx = app.context().unwrap();
+    let _ = roll_back(&application, &ctx);
+    app.fakes.world().health.clear();
+    let report = application.deploy(&ctx, &DeployRequest::latest().rebuild(true)).unwrap();
+    assert!(report.is_success() && content(&application) == digest(3), "{report:?}");
+    check(&application, &root);
+}
+
+#[test]
+fn what_the_operator_never_left_is_not_marked() {
+    let app = two_releases();
+    let first = app.open().releases().unwrap().into_iter().find(|r| !r.active).unwrap().record.id;
+    app.fakes.head(3);
+    let _ = app.open().deploy(&app.context().unwrap(), &DeployRequest::latest()).unwrap();
+    app.fakes.head(4);
+    app.fakes.world().health.insert(digest(4), Look::Ill("500".into()));
+    let deploy = |application: &Application, ctx: &Context| {
+        let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
+    };
+    let mut seen = 0;
+    for shot in shots(&app.open(), deploy) {
+        let (application, _) = open(&app, &shot);
+        let state = application.state().unwrap();
+        if content(&application) != digest(4) || state.open.is_empty() {
+            continue;
+        }
+        seen += 1;
+        let request = RollbackRequest::to(first.to_string());
+        let report = application.rollback(&app.context().unwrap(), &request).unwrap();
+        assert!(report.is_success() && content(&application) == digest(1), "{report:?}");
+        assert!(!is_bad(&application, 3), "the operator left the fourth");
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn who_cannot_look_blames_no_release() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Blind("no process".into()));
+    let ctx = app.context().unwrap();
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(matches!(report.outcome, Some(Outcome::RolledBack { .. })), "{report:?}");
+    assert!(!is_bad(&app.open(), 3) && content(&app.open()) == digest(2));
+}

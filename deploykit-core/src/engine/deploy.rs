@@ -1,4 +1,4 @@
-//! Beginning a deployment or a rollback: refuse, plan, then run the plan.
+//! Beginning a deployment: refuse, plan, then run the plan. A rollback begins in [`super::rollback`].
 
 use super::application::{Application, Operation};
 use super::error::Error;
@@ -6,16 +6,14 @@ use super::place::release_in;
 use super::plan::{self, Known};
 use super::recover;
 use super::report::{Action, Plan, Report};
-use super::request::{DeployRequest, RollbackRequest};
+use super::request::DeployRequest;
 use super::run::{Making, Run, context};
 use super::session::Session;
 use super::sweep;
-use super::target;
 use super::transition::Course;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
-use crate::state::lock::is_watched;
-use crate::state::{DeploymentRecord, Outcome, Record, ReleaseRecord, Request, State};
+use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
 use crate::traits::Resolved;
 
@@ -61,69 +59,25 @@ impl Application {
         };
         let (revision, source) = (self.effective(&request.revision)?, resolved.id.clone());
         ctx.emit(crate::EventKind::Resolved { revision, source });
+        let stuck = session.state().open.last().map(|open| open.deployment);
+        let stuck = stuck.map_or(Ok(()), |deployment| Err(Error::Stuck { deployment }));
         if let Some(error) = refusal(session.state(), request, &resolved) {
             if !request.if_changed {
                 return Err(error);
             }
+            stuck?;
             let why = super::error::chain(&error);
             return Ok(self.nothing(&session, asked, Some(&resolved), why));
         }
         let active = proved_or_before(session.state(), session.active()?, &resolved).cloned();
         let plan = self.plan_deployment(session.state(), active.as_ref(), request, &resolved)?;
         if let Action::Nothing { why } = &plan.action {
+            stuck?;
             return Ok(self.nothing(&session, asked, Some(&resolved), why.clone()));
         }
         let resolved = Some(resolved);
-        let run = Start { app: self, ctx, plan, active, resolved, begun }.begin(&mut session)?;
-        Ok(Run { session: Some(session), ..run }.execute())
-    }
-
-    /// Goes back to an earlier release: activates it, restarts its service, verifies it.
-    ///
-    /// # Errors
-    /// What kept the rollback from beginning: nothing has changed then.
-    pub fn rollback(&self, ctx: &Context, request: &RollbackRequest) -> Result<Report, Error> {
-        let ctx = self.masked(ctx);
-        let begun = ctx.clock().monotonic();
-        let asked = Request::Rollback { to: request.to.clone() };
-        let doing = asked.to_string();
-        let session = Session::begin(self, &ctx, &doing, request.wait)?;
-        // The same wish again goes on with a rollback that was broken off.
-        let state = session.state();
-        let open = state.open.iter().filter_map(|open| state.deployment(open.deployment));
-        let named = request.to.as_ref().and_then(|name| target::named(state, name).ok());
-        let same = |record: &&DeploymentRecord| match &request.to {
-            None => true,
-            Some(_) => record.to.as_ref() == named.map(|release| &release.id),
-        };
-        let broken_off = open.filter(|record| record.is_rollback()).any(|record| same(&record));
-        let again = broken_off && !is_watched(&self.layout)?;
-        // What cannot be done is refused before anything is put right.
-        let wanted = match target::of_rollback(state, session.active()?, request) {
-            Err(_) if again => None,
-            found => Some(found?.id.clone()),
-        };
-        let settled = recover::settled_for_rollback(self, &ctx, session, again)?;
-        let is_rollback = |report: &Report| matches!(report.request, Request::Rollback { .. });
-        if let (true, Some(report)) = (again, settled.reports.into_iter().rfind(is_rollback)) {
-            return Ok(report);
-        }
-        let mut session = settled.session;
-        if again && settled.recovery.deployments.iter().any(|(_, outcome)| outcome.is_success()) {
-            // Only its end was not recorded.
-            let why = "the rollback that was broken off had done its work".to_owned();
-            return Ok(self.nothing(&session, asked, None, why));
-        }
-        let active = session.active()?.cloned();
-        if let Some(active) = active.as_ref().filter(|active| Some(&active.id) == wanted.as_ref()) {
-            let why = format!("putting things right has gone back to {} already", active.id);
-            return Ok(self.nothing(&session, asked, None, why));
-        }
-        let target = target::of_rollback(session.state(), active.as_ref(), request)?.clone();
-        let known = self.known(session.state(), active.as_ref(), &self.recorded(&target))?;
-        let plan = plan::rollback(&known, asked, &target);
-        let run =
-            Start { app: self, ctx, plan, active, resolved: None, begun }.begin(&mut session)?;
+        let run = Start { app: self, ctx, plan, active, resolved, spares: false, begun }
+            .begin(&mut session)?;
         Ok(Run { session: Some(session), ..run }.execute())
     }
 
@@ -160,7 +114,7 @@ impl Application {
         Ok(plan)
     }
 
-    fn known<'a>(
+    pub(super) fn known<'a>(
         &'a self,
         state: &'a State,
         active: Option<&'a ReleaseRecord>,
@@ -218,7 +172,7 @@ impl Application {
         error
     }
 
-    fn nothing(
+    pub(super) fn nothing(
         &self,
         session: &Session,
         request: Request,
@@ -252,7 +206,7 @@ fn proved_or_before<'a>(
 ) -> Option<&'a ReleaseRecord> {
     let active = active?;
     if active.source == resolved.id && active.is_undecided() && state.probation.is_none() {
-        return state.rollback_target(Some(&active.id));
+        return state.rollback_target(Some(&active.id)).or(Some(active));
     }
     Some(active)
 }
@@ -282,13 +236,15 @@ pub(super) struct Start<'a> {
     pub(super) plan: Plan,
     pub(super) active: Option<ReleaseRecord>,
     pub(super) resolved: Option<Resolved>,
+    /// What is left is not what the operator wanted to leave.
+    pub(super) spares: bool,
     pub(super) begun: std::time::Duration,
 }
 
 impl<'a> Start<'a> {
     /// Records that it begins.
-    fn begin(self, session: &mut Session) -> Result<Run<'a>, Error> {
-        let Self { app, ctx, plan, active, resolved, begun } = self;
+    pub(super) fn begin(self, session: &mut Session) -> Result<Run<'a>, Error> {
+        let Self { app, ctx, plan, active, resolved, spares, begun } = self;
         let rollback = matches!(plan.request, Request::Rollback { .. });
         let target = plan.to.as_ref().and_then(|to| session.state().release(to)).cloned();
         let runtime = match &target {
@@ -307,12 +263,13 @@ impl<'a> Start<'a> {
         let deployment = session.next_deployment();
         // What is tried is recorded with the release when it has proved good.
         let other = target.filter(|target| target.runtime.as_deref() != Some(&runtime));
-        record_start(app, &ctx, session, &plan, other.map(|_| runtime))?;
+        record_start(app, &ctx, session, &plan, other.map(|_| runtime), spares)?;
         session.lock.doing(plan.request.to_string());
         // That is where the link leads, but for a release that was never decided about.
+        let link_before = session.activator.active()?;
         let from_path = match &active {
             Some(active) if session.active()? != Some(active) => Some(active.path.clone()),
-            _ => session.activator.active()?,
+            _ => link_before.clone(),
         };
         let course = course(&plan, &there, back.as_ref());
         let ctx = context(app, &ctx, deployment);
@@ -331,6 +288,7 @@ impl<'a> Start<'a> {
             to: plan.to,
             from: plan.from,
             from_path,
+            link_before,
             there,
             back,
             reconfigure: plan.action == Action::Reconfigure,
@@ -355,14 +313,17 @@ fn record_start(
     session: &mut Session,
     plan: &Plan,
     runtime: Option<RuntimeConfig>,
+    spares: bool,
 ) -> Result<(), Error> {
     let deployment = session.next_deployment();
     let (request, from) = (plan.request.clone(), plan.from.clone());
     let by = app.actor.clone();
     let (source, release) = (plan.source.clone(), plan.to.clone());
     let started = Record::DeploymentStarted { deployment, request, by, from };
-    session
-        .record(ctx, [started, Record::DeploymentResolved { deployment, source, release, runtime }])
+    session.record(
+        ctx,
+        [started, Record::DeploymentResolved { deployment, source, release, runtime, spares }],
+    )
 }
 
 /// The course of a plan.

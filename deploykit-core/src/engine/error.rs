@@ -165,6 +165,13 @@ pub enum Error {
         /// The active link.
         link: Utf8PathBuf,
     },
+    /// A deployment could be brought neither to its end nor back, and what is asked for does not mend
+    /// that.
+    #[error("deployment {deployment} could be brought neither to its end nor back")]
+    Stuck {
+        /// Which.
+        deployment: DeploymentId,
+    },
     /// There is not enough room on the disk.
     #[error("{path} has not enough room: {what}")]
     Disk {
@@ -195,7 +202,9 @@ impl Error {
             | Self::Supervisor(SupervisorError::Cancelled(Cancelled(cause)))
             | Self::Cancelled(Cancelled(cause)) => ErrorKind::Cancelled(*cause),
             Self::Journal(JournalError::File(_)) => ErrorKind::Failed,
-            Self::Journal(_) | Self::ReleasesMissing { .. } => ErrorKind::Broken,
+            Self::Journal(_) | Self::ReleasesMissing { .. } | Self::Stuck { .. } => {
+                ErrorKind::Broken
+            }
             Self::NotUtf8 { .. } => ErrorKind::Usage,
             _ => ErrorKind::Failed,
         }
@@ -242,6 +251,10 @@ impl Error {
             }
             Self::SharedKind { .. } => Some(
                 "move it away; shared.files and shared.dirs of the configuration say what is what"
+                    .into(),
+            ),
+            Self::Stuck { .. } => Some(
+                "mend the cause; then `deploykit recover` goes on with it, or deploy another commit"
                     .into(),
             ),
             Self::ReleasesMissing { link, .. } => Some(format!(

@@ -22,6 +22,7 @@ mod prune;
 mod recover;
 mod report;
 mod request;
+mod rollback;
 mod run;
 mod seal;
 mod session;

@@ -133,7 +133,7 @@ fn deploy_action(
     let identity = Identity { source: resolved.id.clone(), build: known.config.build_digest() };
     if let Some(active) = known.active.filter(|active| is_current(active, &identity)) {
         let to = Some(active.id.clone());
-        return if needs_new_runtime(active, &known.config.runtime()) {
+        return if needs_new_runtime(active, &known.config.runtime()) || active.is_undecided() {
             (Action::Reconfigure, to)
         } else {
             let why = format!("{} is active already", resolved.id.short());

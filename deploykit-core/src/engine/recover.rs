@@ -53,6 +53,12 @@ pub(super) fn settled(
         let session = Session::begin_undisturbed(app, ctx, doing, wait)?;
         let settled = put_right(app, ctx, session, Patience::Full, &mut tried)?;
         if settled.reports.is_empty() {
+            for open in &settled.session.state().open {
+                ctx.warn(format!(
+                    "deployment {} is still not brought to an end: what it left may not serve",
+                    open.deployment
+                ));
+            }
             return Ok(settled.session);
         }
         // The lock was free while something was watched: others may have begun since.
@@ -60,14 +66,14 @@ pub(super) fn settled(
 }
 
 /// The same for an operator who leaves a release: what waits for it to prove itself is passed over.
-/// A rollback that was broken off is only finished when the same is wanted again.
+/// A rollback that was broken off is only finished when the same is wanted `again`.
 pub(super) fn settled_for_rollback(
     app: &Application,
     ctx: &Context,
     session: Session,
-    same_again: bool,
+    again: Option<DeploymentId>,
 ) -> Result<Settled, Error> {
-    let patience = Patience::Leaving { finish_rollback: same_again };
+    let patience = Patience::Leaving { finish: again };
     put_right(app, ctx, session, patience, &mut BTreeSet::new())
 }
 
@@ -79,7 +85,7 @@ enum Patience {
     /// A probation is somebody else's.
     WatchedElsewhere,
     /// No release has to prove itself any more, but that of a rollback where that is wanted.
-    Leaving { finish_rollback: bool },
+    Leaving { finish: Option<DeploymentId> },
 }
 
 /// An application in which all is put right that can be.
@@ -134,12 +140,11 @@ fn next_open(
 ) -> Option<InProgress> {
     let state = session.state();
     let on_probation = state.probation.as_ref().map(|probation| probation.deployment);
-    let is_rollback = |id| state.deployment(id).is_some_and(DeploymentRecord::is_rollback);
     let passed_over = |id| match patience {
         _ if on_probation != Some(id) => false,
         Patience::Full => false,
-        Patience::Leaving { finish_rollback: true } => !is_rollback(id),
-        Patience::Leaving { finish_rollback: false } | Patience::WatchedElsewhere => true,
+        Patience::Leaving { finish } => finish != Some(id),
+        Patience::WatchedElsewhere => true,
     };
     let mut open = state.open.iter().rev().filter(|progress| !tried.contains(&progress.deployment));
     open.find(|progress| !passed_over(progress.deployment)).cloned()
@@ -172,7 +177,7 @@ fn finish(
         Standing::Reverting(fault) => Phase::RevertingLink(fault),
     };
     let left = match patience {
-        Patience::Leaving { finish_rollback } => !(finish_rollback && record.is_rollback()),
+        Patience::Leaving { finish } => finish != Some(deployment),
         Patience::Full | Patience::WatchedElsewhere => false,
     };
     if left && matches!(phase, Phase::Activating) {
@@ -285,7 +290,7 @@ fn resume(
         preparation: Vec::new(),
         there: there.way(),
         back: back.as_ref().map(Operation::way),
-        stays: record.is_rollback(),
+        stays: true,
     };
     let reconfigure = record.to.is_some() && record.to == from;
     let phase = first_phase(&course, &session, record.id, reconfigure, phase)?;
@@ -303,6 +308,7 @@ fn resume(
         reconfigure,
         to: record.to.clone(),
         from,
+        link_before: from_path.clone(),
         from_path,
         there,
         back,

@@ -54,8 +54,10 @@ pub(super) struct Run<'a> {
     pub(super) to: Option<ReleaseId>,
     /// The release that was active before.
     pub(super) from: Option<ReleaseId>,
-    /// Where the link led before.
+    /// Where the link leads when it goes back.
     pub(super) from_path: Option<Utf8PathBuf>,
+    /// Where it led before. That is elsewhere when what was active was never decided about.
+    pub(super) link_before: Option<Utf8PathBuf>,
     pub(super) there: Operation,
     pub(super) back: Option<Operation>,
     /// The release stays; its service is brought over to another configuration.

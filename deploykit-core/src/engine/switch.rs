@@ -86,7 +86,7 @@ impl Run<'_> {
             let path = run.path_of(to.as_ref())?;
             let deployment = run.deployment;
             run.record([Record::ActivationIntended { deployment, from, to: to.clone() }])?;
-            let expected = run.from_path.clone();
+            let expected = run.link_before.clone();
             run.switch_link(expected.as_ref(), Some(&path))?;
             let activated = Record::Activated { deployment, to: to.clone() };
             let records = [vec![activated], run.superseded()?].concat();
@@ -230,7 +230,7 @@ impl Run<'_> {
 
     fn put_link_back(&mut self) -> Result<String, Trouble> {
         let to = self.to.clone();
-        let now = self.path_of(to.as_ref())?;
+        let now = self.link_to_leave(to.as_ref())?;
         let (back, id) = (self.from_path.clone(), self.from.clone());
         if let Some(back) = &back {
             let path = self.app.layout.root().join(back);
@@ -244,6 +244,17 @@ impl Run<'_> {
         self.record_or_owe(vec![Record::Activated { deployment, to: id.clone() }]);
         self.ctx.emit(EventKind::Activated { from: to, to: id });
         Ok(back.map_or_else(|| "nothing is active".to_owned(), Utf8PathBuf::into_string))
+    }
+
+    /// Where the link leads before it goes back: to the release that is left. When that was done
+    /// before a kill, and the release that it went back to was taken away since, it leads nowhere.
+    fn link_to_leave(&mut self, to: Option<&ReleaseId>) -> Result<Utf8PathBuf, Error> {
+        let found = self.session()?.activator.active()?;
+        let root = self.app.layout.root();
+        match found {
+            Some(found) if self.resumed && !is_directory(&root.join(&found))? => Ok(found),
+            _ => self.path_of(to),
+        }
     }
 
     /// Brings the service back.

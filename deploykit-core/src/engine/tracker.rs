@@ -22,6 +22,8 @@ pub(super) enum Sight {
     Well,
     /// Something is not, or not yet.
     Poor(String),
+    /// It could not be looked.
+    Blind(String),
     /// The service has ended: there is nothing to wait for.
     Dead(String),
 }
@@ -33,6 +35,8 @@ pub(super) enum Decision {
     Well,
     /// It is ill.
     Ill(String),
+    /// It could not be seen to be well, because it could not be looked.
+    Unseen(String),
 }
 
 /// Follows the looks at one release. Times are those of one monotonic clock.
@@ -54,7 +58,8 @@ impl Tracker {
     pub(super) fn see(&mut self, now: Duration, sight: Sight) -> Option<Decision> {
         match sight {
             Sight::Well => self.well(now),
-            Sight::Poor(why) => self.poor(now, &why),
+            Sight::Poor(why) => self.poor(now, &why).map(Decision::Ill),
+            Sight::Blind(why) => self.poor(now, &why).map(Decision::Unseen),
             Sight::Dead(why) => Some(Decision::Ill(why)),
         }
     }
@@ -68,15 +73,15 @@ impl Tracker {
         (now.saturating_sub(since) >= self.limits.hold).then_some(Decision::Well)
     }
 
-    fn poor(&mut self, now: Duration, why: &str) -> Option<Decision> {
+    fn poor(&mut self, now: Duration, why: &str) -> Option<String> {
         (self.good, self.bad) = (0, self.bad.saturating_add(1));
         if self.well_since.is_some() {
             return (self.bad >= self.limits.failures)
-                .then(|| Decision::Ill(format!("{why} ({} times in a row)", self.bad)));
+                .then(|| format!("{why} ({} times in a row)", self.bad));
         }
         let waited = now.saturating_sub(self.begun);
         (waited >= self.limits.deadline)
-            .then(|| Decision::Ill(format!("not well within {}: {why}", length(waited))))
+            .then(|| format!("not well within {}: {why}", length(waited)))
     }
 }
 
@@ -137,6 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn who_could_not_look_blames_nobody() {
+        let blind = || Sight::Blind("no process".into());
+        let (second, decision) = decide(&vec![blind(); 20]);
+        assert_eq!(second, 10);
+        assert_eq!(decision, Some(Decision::Unseen("not well within 10 s: no process".into())));
+        let (_, decision) = decide(&[vec![blind(); 10], vec![poor()]].concat());
+        assert!(matches!(decision, Some(Decision::Ill(_))), "the last look was a look");
+    }
+
+    #[test]
     fn a_dead_service_is_not_waited_for() {
         let decision = decide(&[Sight::Well, Sight::Dead("exited".into())]);
         assert_eq!(decision, (1, Some(Decision::Ill("exited".into()))));
@@ -150,6 +165,7 @@ mod tests {
             match decision {
                 Some(Decision::Well) => prop_assert!(looks[second] && second >= 6),
                 Some(Decision::Ill(_)) => prop_assert!(!looks[second]),
+                Some(Decision::Unseen(why)) => prop_assert!(false, "it was always looked: {}", why),
                 // Without two good looks in a row it is over at the deadline; with two, the next
                 // five seconds or two bad ones in a row decide.
                 None => prop_assert!(false, "undecided after 100 looks"),

@@ -27,7 +27,8 @@ pub(crate) struct Course {
     pub(crate) there: Way,
     /// How it gets back to the previous one; nothing when there is none.
     pub(crate) back: Option<Way>,
-    /// It stays where it is unless it has proved ill: an operator has left the other one.
+    /// It stays where it is unless it has proved ill: an operator has left the other one, or whoever
+    /// carries it on has only come by.
     pub(crate) stays: bool,
 }
 
@@ -140,6 +141,10 @@ pub(crate) fn next(course: &Course, phase: Phase, happened: Happened) -> Phase {
         },
         Phase::Switching => match fault(happened) {
             None => after_switching(course),
+            Some(fault) if course.stays && !fault.bad => Phase::Stuck(format!(
+                "it is active, but its service was not started: {}",
+                fault.reason
+            )),
             Some(fault) => go_back(course, fault),
         },
         Phase::Watching => match fault(happened) {
@@ -399,7 +404,10 @@ mod tests {
         // What an operator has left is gone back to only when the other one is ill.
         let rollback = Course { stays: true, ..course };
         for happened in [Happened::Cancelled(Cause::Interrupt), failed(true)] {
-            assert!(matches!(next(&rollback, Phase::Watching, happened), Phase::Stuck(_)));
+            for phase in [Phase::Switching, Phase::Watching] {
+                let after = next(&rollback, phase, happened.clone());
+                assert!(matches!(after, Phase::Stuck(_)), "{after:?}");
+            }
         }
         let phase = next(&rollback, Phase::Watching, failed(false));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: true, .. })));

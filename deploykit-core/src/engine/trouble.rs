@@ -4,7 +4,6 @@ use super::error::{Error, causes, chain};
 use super::report::Failure;
 use super::transition::Happened;
 use crate::cancel::{Cancelled, Cause};
-use crate::process::ProcessError;
 use crate::secret::Masker;
 use crate::state::FileError;
 use crate::step::Step;
@@ -90,10 +89,7 @@ impl Trouble {
 /// be written. A service that does not start is what a release is looked at for.
 fn is_own(error: &SupervisorError) -> bool {
     match error {
-        SupervisorError::Process { source, .. } => matches!(
-            source,
-            ProcessError::Directory { .. } | ProcessError::Stuck { .. } | ProcessError::Io { .. }
-        ),
+        SupervisorError::Process { source, .. } => source.is_of_the_host(),
         _ => false,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::application::Operation;
 use super::error::{Error, chain};
-use super::run::{LOCK_AGAIN, Run};
+use super::run::Run;
 use super::stored::StoredRelease;
 use super::tracker::{Decision, Limits, Sight, Tracker};
 use super::transition::Happened;
@@ -56,8 +56,14 @@ impl<'a> Observer<'a> {
                 check.check.look(&self.ctx.clone().with_timeout(check.timeout), self.release);
             let name = check.check.name();
             self.tell(name, look.is_well(), look.detail());
-            if let Look::NotYet(detail) | Look::Ill(detail) = look {
-                sight = Sight::Poor(format!("{name}: {detail}"));
+            match look {
+                Look::NotYet(detail) | Look::Ill(detail) => {
+                    sight = Sight::Poor(format!("{name}: {detail}"));
+                }
+                Look::Blind(detail) if sight == Sight::Well => {
+                    sight = Sight::Blind(format!("{name}: {detail}"));
+                }
+                Look::Blind(_) | Look::Well(_) => {}
             }
         }
         sight
@@ -101,11 +107,16 @@ enum Watched {
 struct Witness {
     probation: ProbationRecord,
     seen: Fingerprint,
+    /// Of whoever watches. The one who has watched another probation before may still have it, or be
+    /// stopped with it; they decide nothing any more, and to everybody else there is somebody who
+    /// watches either way.
+    lock: Option<Lock>,
 }
 
 impl Witness {
     /// What somebody else has decided, if they have.
     fn decision(&mut self, run: &Run<'_>) -> Option<Outcome> {
+        let _ = self.lock(run);
         let now = fingerprint(&run.app.layout);
         if now == self.seen {
             return None;
@@ -113,6 +124,25 @@ impl Witness {
         let state = read_state(&run.app.layout).ok()?;
         self.seen = now;
         decided(&state, &self.probation)
+    }
+}
+
+impl Witness {
+    /// Takes the lock of whoever watches, if it can be had now.
+    fn lock(&mut self, run: &Run<'_>) -> Result<(), Error> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let doing = format!("watching #{}", run.deployment);
+        let holder = Holder::current(run.ctx.now(), run.app.actor.clone(), doing);
+        let (calm, layout) = (run.uncancelled()?, &run.app.layout);
+        match Lock::acquire_which(&calm, layout, Which::Watch, holder, Duration::ZERO) {
+            Err(LockError::Held { .. }) => Ok(()),
+            acquired => {
+                self.lock = Some(acquired?);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -134,15 +164,16 @@ impl Run<'_> {
             let probation = run.begin_probation()?;
             let release = run.target()?;
             run.watched = Some(probation.clone());
-            let watcher = run.watcher()?;
-            let mut witness = Witness { probation, seen: fingerprint(&run.app.layout) };
+            let seen = fingerprint(&run.app.layout);
+            let mut witness = Witness { probation, seen, lock: None };
+            witness.lock(run)?;
             // From here on nobody has to wait for this deployment.
             run.session = None;
             let (operation, limits) = (run.there.clone(), run.limits(&witness.probation));
             let delay = run.there.runtime.health.start_delay.get();
             let watched = run.look(&operation, &release, limits, delay, Some(&mut witness));
             let result = run.conclude(watched);
-            drop(watcher);
+            drop(witness);
             result
         });
         self.unless_decided_elsewhere(happened)
@@ -172,19 +203,6 @@ impl Run<'_> {
         self.record([Record::ProbationStarted { deployment, release, predecessor, deadline }])?;
         let recorded = self.session()?.state().probation.clone();
         recorded.ok_or_else(|| Error::Unsettled { what: "no probation".into() })
-    }
-
-    /// The lock of whoever watches. The one who has watched before lets it go as soon as it sees that
-    /// the probation is over, and may need the application's lock for that: so that is let go, too.
-    fn watcher(&mut self) -> Result<Lock, Error> {
-        let doing = format!("watching #{}", self.deployment);
-        let holder = Holder::current(self.ctx.now(), self.app.actor.clone(), doing);
-        let (calm, layout) = (self.uncancelled()?, &self.app.layout);
-        match Lock::acquire_which(&calm, layout, Which::Watch, holder.clone(), Duration::ZERO) {
-            Err(LockError::Held { .. }) => self.session = None,
-            acquired => return Ok(acquired?),
-        }
-        Ok(Lock::acquire_which(&calm, layout, Which::Watch, holder, LOCK_AGAIN)?)
     }
 
     /// A probation whose deadline has passed, because nobody watched, is decided by looking again:
@@ -266,6 +284,7 @@ impl Run<'_> {
         match watched {
             Watched::Decided(Decision::Well) => Ok("well".to_owned()),
             Watched::Decided(Decision::Ill(why)) => Err(self.blamed(Trouble::ill(why))),
+            Watched::Decided(Decision::Unseen(why)) => Err(Trouble::ill(why).own()),
             Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
             Watched::Elsewhere(_) => Ok(String::new()),
         }
@@ -304,7 +323,9 @@ impl Run<'_> {
                 hold: Duration::ZERO,
             };
             match run.look(&operation, &release, limits, health.start_delay.get(), None) {
-                Watched::Decided(Decision::Ill(why)) => Err(Trouble::ill(why)),
+                Watched::Decided(Decision::Ill(why) | Decision::Unseen(why)) => {
+                    Err(Trouble::ill(why))
+                }
                 _ => Ok("well".to_owned()),
             }
         })

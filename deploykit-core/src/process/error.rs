@@ -65,6 +65,11 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
+    /// Whether it tells nothing of the program: no process could be made, or its directory is gone.
+    pub fn is_of_the_host(&self) -> bool {
+        matches!(self, Self::Directory { .. } | Self::Stuck { .. } | Self::Io { .. })
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

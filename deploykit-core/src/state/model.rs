@@ -180,6 +180,9 @@ pub struct InProgress {
     /// How the service of its release is run and watched, where that is not what is recorded with it.
     #[serde(default)]
     pub runtime: Option<Arc<RuntimeConfig>>,
+    /// What it leaves is not bad for it.
+    #[serde(default)]
+    pub spares: bool,
 }
 
 impl InProgress {
@@ -192,6 +195,7 @@ impl InProgress {
             revert: None,
             prepared: None,
             runtime: None,
+            spares: false,
         }
     }
 }

@@ -185,6 +185,10 @@ pub enum Record {
         /// recorded once the release is confirmed with it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         runtime: Option<RuntimeConfig>,
+        /// What a rollback leaves is not marked: the operator wanted to leave another release, which
+        /// putting things right has left already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        spares: bool,
     },
     /// The directory of a release is about to be made.
     ReleaseCreated {

@@ -18,6 +18,9 @@ pub enum Look {
     NotYet(String),
     /// It answered, and what it answered is wrong.
     Ill(String),
+    /// It could not be looked at all, for a reason that tells nothing of the service: no process could
+    /// be started to look, say.
+    Blind(String),
 }
 
 impl Look {
@@ -29,7 +32,9 @@ impl Look {
     /// What was found.
     pub fn detail(&self) -> &str {
         match self {
-            Self::Well(detail) | Self::NotYet(detail) | Self::Ill(detail) => detail,
+            Self::Well(detail) | Self::NotYet(detail) | Self::Ill(detail) | Self::Blind(detail) => {
+                detail
+            }
         }
     }
 }
@@ -42,7 +47,7 @@ pub trait HealthCheck: Any + Send + Sync + Debug {
     fn name(&self) -> &str;
 
     /// Looks once, within the context's deadline. `release` is the one that should be serving.
-    /// Whatever keeps it from looking is an answer too: [`Look::NotYet`] or [`Look::Ill`]. When no
-    /// time is left, and as soon as the context is cancelled, it is [`Look::NotYet`].
+    /// Whatever keeps it from looking is an answer too: [`Look::NotYet`], [`Look::Ill`], or
+    /// [`Look::Blind`], for which no release is blamed. When no time is left, and as soon as the context is cancelled, it is [`Look::NotYet`].
     fn look(&self, ctx: &Context, release: &dyn Release) -> Look;
 }

@@ -73,7 +73,8 @@ impl HealthCheck for ExecCheck {
             Ok(finished) => judged(&finished),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-                Look::Ill(format!("{error}{}", cause.unwrap_or_default()))
+                let detail = format!("{error}{}", cause.unwrap_or_default());
+                if error.is_of_the_host() { Look::Blind(detail) } else { Look::Ill(detail) }
             }
         }
     }

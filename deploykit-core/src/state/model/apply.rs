@@ -37,12 +37,15 @@ impl State {
                     outcome: None,
                 });
             }
-            Record::DeploymentResolved { deployment, source, release, runtime } => {
+            Record::DeploymentResolved { deployment, source, release, runtime, spares } => {
                 self.with_deployment(deployment, |record| {
                     record.source = Some(source);
                     record.to = release;
                 });
-                self.with_progress(deployment, |p| p.runtime = runtime.map(Arc::new));
+                self.with_progress(deployment, |progress| {
+                    progress.runtime = runtime.map(Arc::new);
+                    progress.spares = spares;
+                });
             }
             Record::DeploymentFinished { deployment, outcome } => {
                 self.finish(deployment, at, outcome);

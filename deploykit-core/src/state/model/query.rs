@@ -64,7 +64,8 @@ impl State {
     pub fn left_by_rollback(&self, deployment: DeploymentId) -> Option<(&ReleaseId, String)> {
         let progress = self.progress(deployment)?;
         let record = self.deployment(deployment)?;
-        let leaving = progress.activated && progress.revert.is_none() && record.from != record.to;
+        let leaving = progress.activated && progress.revert.is_none() && !progress.spares;
+        let leaving = leaving && record.from != record.to;
         let left = record.from.as_ref().filter(|_| record.is_rollback() && leaving)?;
         Some((left, format!("rolled back by {}", record.by.user)))
     }

@@ -120,7 +120,13 @@ fn of_a_deployment() -> impl Strategy<Value = Record> {
             Record::DeploymentStarted { deployment, request: request.clone(), by: ann(), from }
         }),
         (deployment.clone(), 0..SOURCES, release.clone()).prop_map(|(deployment, s, release)| {
-            Record::DeploymentResolved { deployment, source: source_id(s), release, runtime: None }
+            Record::DeploymentResolved {
+                deployment,
+                source: source_id(s),
+                release,
+                runtime: None,
+                spares: false,
+            }
         }),
         (deployment.clone(), outcome())
             .prop_map(|(deployment, outcome)| Record::DeploymentFinished { deployment, outcome }),
