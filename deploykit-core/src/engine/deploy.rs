@@ -198,7 +198,8 @@ impl Application {
 }
 
 /// What a deployment of `resolved` comes from: what is active; or, when that is of the same source and
-/// was never decided about, the good release before it, so that there is something to go back to.
+/// was never decided about, the good release before it, if there is one, so that there is something to
+/// go back to.
 fn proved_or_before<'a>(
     state: &'a State,
     active: Option<&'a ReleaseRecord>,

@@ -344,16 +344,16 @@ fn first_phase(
 ) -> Result<Phase, Error> {
     let on_probation =
         session.state().probation.as_ref().is_some_and(|p| p.deployment == deployment);
+    // The link goes last, so the service has been stopped when it is gone.
+    let stopped =
+        course.there.switching == Switching::Nothing || session.activator.active()?.is_none();
     Ok(match phase {
         // Of two configurations of one release nothing tells which one the service runs with.
         Phase::Activating if on_probation && !reconfigure => Phase::Watching,
         Phase::Activating => next(course, phase, Happened::Done),
-        Phase::RevertingLink(fault) if course.back.is_none() => match course.there.switching {
-            // The link goes last, so the service has been stopped when it is gone.
-            _ if session.activator.active()?.is_none() => Phase::WithdrawingLink(fault, None),
-            Switching::Nothing => Phase::WithdrawingLink(fault, None),
-            _ => Phase::WithdrawingService(fault),
-        },
+        Phase::RevertingLink(fault) if course.back.is_some() => Phase::RevertingLink(fault),
+        Phase::RevertingLink(fault) if stopped => Phase::WithdrawingLink(fault, None),
+        Phase::RevertingLink(fault) => Phase::WithdrawingService(fault),
         other => other,
     })
 }

@@ -112,10 +112,7 @@ impl Session {
         if let Some(forth) = state.open.iter().rev().find(|p| to(p) == Some(link.clone())) {
             let deployment = forth.deployment;
             let activated = Record::Activated { deployment, to: link };
-            let record = state.deployment(deployment);
-            let (request, by) = record.map(|r| (r.request.to_string(), &*r.by.user)).unzip();
-            let (request, by) = (request.unwrap_or_default(), by.unwrap_or_default());
-            let ended = superseded(state, deployment, &request, by);
+            let ended = superseded(state, deployment);
             self.record(ctx, [activated].into_iter().chain(ended))?;
         }
         Ok(())

@@ -15,8 +15,11 @@ use crate::step::Step;
 use crate::traits::{Release, SupervisorError, Switching};
 
 /// The ends of the deployments that are open when deployment `own` activates a release.
-pub(super) fn superseded(state: &State, own: DeploymentId, request: &str, by: &str) -> Vec<Record> {
-    let reason = format!("{request} by {by} (#{own})");
+pub(super) fn superseded(state: &State, own: DeploymentId) -> Vec<Record> {
+    let reason = state.deployment(own).map_or_else(
+        || format!("#{own}"),
+        |record| format!("{} by {} (#{own})", record.request, record.by.user),
+    );
     let open = state.open.iter().map(|progress| progress.deployment).filter(|id| *id != own);
     let ended = open.flat_map(|deployment| {
         let outcome = Outcome::RolledBack { reason: reason.clone() };
@@ -136,9 +139,8 @@ impl Run<'_> {
 
     /// The ends of the deployments whose probation this activation ends.
     fn superseded(&mut self) -> Result<Vec<Record>, Error> {
-        let (own, by) = (self.deployment, self.app.actor.user.clone());
-        let request = self.request.to_string();
-        Ok(superseded(self.session()?.state(), own, &request, &by))
+        let own = self.deployment;
+        Ok(superseded(self.session()?.state(), own))
     }
 
     /// Brings the service over.
@@ -201,9 +203,9 @@ impl Run<'_> {
     fn begin_revert(&mut self, fault: &Fault) -> Result<(), Error> {
         self.survive_everything();
         let (deployment, to) = (self.deployment, self.from.clone());
-        let progress = self.session()?.state().progress(deployment);
-        let begun = progress.is_some_and(|progress| progress.revert.is_some());
-        if std::mem::replace(&mut self.reverting, true) || begun {
+        // Nothing goes back without the lock.
+        self.session()?;
+        if std::mem::replace(&mut self.reverting, true) {
             return Ok(());
         }
         let (reason, bad) = (fault.reason.clone(), fault.bad);

@@ -47,7 +47,7 @@ pub struct ReleaseRecord {
     /// The variable that the processes of its build carry.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub marker: String,
-    /// It has been good: confirmed once, whatever became of it later.
+    /// It has been good: confirmed once, or adopted, whatever became of it later.
     #[serde(default)]
     pub proved: bool,
     /// It is being removed.
@@ -69,7 +69,7 @@ impl ReleaseRecord {
 
     /// Whether it is or has been good: an operator may have left it, or it has become ill later.
     pub fn is_proved(&self) -> bool {
-        self.is_trusted() || self.is_usable() && self.proved
+        self.is_usable() && self.proved
     }
 
     /// Whether it is complete, and was neither confirmed nor found bad, nor is being watched: whoever

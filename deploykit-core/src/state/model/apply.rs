@@ -60,36 +60,17 @@ impl State {
                 self.push_activation(at, release);
             }
             Record::RevertStarted { deployment, to, reason, bad } => {
-                if let Some(probation) = self.probation.take_if(|p| p.deployment == deployment) {
-                    self.leave_probation(probation);
-                }
-                let tried = self.deployment(deployment).and_then(|record| record.to.clone());
-                let same = bad && tried == to;
-                let mut refused = None;
-                self.with_progress(deployment, |progress| {
-                    progress.intended = None;
-                    progress.revert = Some(RevertRecord { to, reason, bad });
-                    refused = progress.runtime.clone().filter(|_| same);
-                });
-                self.refused = tried.zip(refused).or(self.refused.take());
+                self.start_revert(deployment, RevertRecord { to, reason, bad });
             }
             Record::ServicePrepared { deployment, prepared } => {
                 self.with_progress(deployment, |p| p.prepared = Some(prepared));
             }
             Record::ProbationStarted { deployment, release, predecessor, deadline } => {
-                // Only one release is watched: another one that was is left as it was before.
-                if let Some(other) = self.probation.take() {
-                    self.leave_probation(other);
-                }
-                let mut before = Verdict::None;
-                self.with_release(&release, |record| {
-                    before = std::mem::replace(&mut record.state.verdict, Verdict::Probation);
-                });
-                self.probation = Some(ProbationRecord {
+                self.start_probation(ProbationRecord {
                     deployment,
                     release,
                     predecessor,
-                    before,
+                    before: Verdict::None,
                     started: at,
                     deadline,
                     generation: self.seq,
@@ -171,6 +152,32 @@ impl State {
         self.last_deployment = record.id;
         self.open.push(InProgress::of(record.id));
         self.deployments.push_back(record);
+    }
+
+    fn start_revert(&mut self, deployment: DeploymentId, revert: RevertRecord) {
+        if let Some(probation) = self.probation.take_if(|p| p.deployment == deployment) {
+            self.leave_probation(probation);
+        }
+        let tried = self.deployment(deployment).and_then(|record| record.to.clone());
+        let same = revert.bad && tried == revert.to;
+        let mut refused = None;
+        self.with_progress(deployment, |progress| {
+            progress.intended = None;
+            progress.revert = Some(revert);
+            refused = progress.runtime.clone().filter(|_| same);
+        });
+        self.refused = tried.zip(refused).or(self.refused.take());
+    }
+
+    /// Only one release is watched: another one that was is left as it was before.
+    fn start_probation(&mut self, mut probation: ProbationRecord) {
+        if let Some(other) = self.probation.take() {
+            self.leave_probation(other);
+        }
+        self.with_release(&probation.release.clone(), |record| {
+            probation.before = std::mem::replace(&mut record.state.verdict, Verdict::Probation);
+        });
+        self.probation = Some(probation);
     }
 
     fn finish(&mut self, deployment: DeploymentId, at: Timestamp, outcome: Outcome) {
