@@ -72,7 +72,7 @@ pub(crate) struct Global {
     )]
     pub(crate) config: Option<Utf8PathBuf>,
 
-    /// Write JSON: one value, or JSON Lines from deploy, rollback and recover
+    /// Write JSON: one value, or JSON Lines from deploy, rollback, restart and recover
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -127,6 +127,7 @@ impl Command {
             Self::Init(_)
             | Self::Deploy(_)
             | Self::Rollback(_)
+            | Self::Restart(_)
             | Self::Confirm
             | Self::Hold { .. }
             | Self::Unhold
@@ -151,6 +152,11 @@ pub(crate) enum Command {
     /// Go back to an earlier release
     #[command(after_help = ROLLBACK_HELP)]
     Rollback(RollbackArgs),
+
+    /// Start the service of the active release again, and verify it
+    ///
+    /// It runs as it is recorded with the release. The release stays active, whatever comes of it.
+    Restart(RestartArgs),
 
     /// Tell what a deployment would do, and do nothing
     ///
@@ -318,6 +324,12 @@ pub(crate) struct RollbackArgs {
     #[arg(long)]
     pub(crate) retry: bool,
 
+    #[command(flatten)]
+    pub(crate) wait: WaitArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
     #[command(flatten)]
     pub(crate) wait: WaitArg,
 }

@@ -424,7 +424,7 @@ fn a_changed_service_configuration_restarts_the_active_release_and_a_bad_one_is_
     let app = app();
     serve(&app, 1);
     app.fakes.take_calls();
-    let changed = |config: String| config.replace("failures = 2", "failures = 4");
+    let changed = |config: String| format!("{config}[service.settings]\nother = true\n");
     let ctx = app.context().unwrap();
     let report = app.open_with(changed).deploy(&ctx, &DeployRequest::latest()).unwrap();
     assert!(report.is_success(), "{report:?}");

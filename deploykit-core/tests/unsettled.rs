@@ -491,8 +491,11 @@ fn nothing_to_do_is_not_said_while_a_deployment_is_stuck() {
     let error = app.open().deploy(&ctx, &timer).unwrap_err();
     assert!(matches!(error, deploykit_core::Error::Stuck { .. }), "{error}");
     app.fakes.head(2);
-    let error = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap_err();
+    let error = app.open().deploy(&ctx, &timer).unwrap_err();
     assert!(matches!(error, deploykit_core::Error::Stuck { .. }), "{error}");
+    // A person who asks for it has it tried once more.
+    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(matches!(report.outcome, Some(Outcome::Broken { .. })), "{report:?}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! `deploy` and `rollback`.
+//! `deploy`, `rollback` and `restart`.
 
-use deploykit::{DeployRequest, Report, RollbackRequest, Step};
+use deploykit::{DeployRequest, Report, RestartRequest, RollbackRequest, Step};
 use serde_json::json;
 
-use crate::args::{DeployArgs, RollbackArgs, WaitArg};
+use crate::args::{DeployArgs, RestartArgs, RollbackArgs, WaitArg};
 use crate::exit::Exit;
 use crate::render::error::CliError;
 use crate::render::report::{Told, tell};
@@ -36,6 +36,16 @@ pub(super) fn rollback(shell: &Shell, args: &RollbackArgs) -> Result<Exit, CliEr
     let request = request.retry(args.retry).wait(args.wait.duration());
     let live = shell.live(true)?;
     let result = application.rollback(&live.ctx, &request);
+    let report = live.end(result)?;
+    Ok(conclude(shell, &report))
+}
+
+/// `deploykit restart`
+pub(super) fn restart(shell: &Shell, args: &RestartArgs) -> Result<Exit, CliError> {
+    let application = shell.application()?;
+    let request = RestartRequest::default().wait(args.wait.duration());
+    let live = shell.live(true)?;
+    let result = application.restart(&live.ctx, &request);
     let report = live.end(result)?;
     Ok(conclude(shell, &report))
 }

@@ -20,6 +20,7 @@ pub(crate) fn run(shell: &mut Shell, command: Command) -> Result<Exit, CliError>
         Command::Init(args) => init::init(shell, args.url.as_deref()),
         Command::Deploy(args) => deploy::deploy(shell, &args),
         Command::Rollback(args) => deploy::rollback(shell, &args),
+        Command::Restart(args) => deploy::restart(shell, &args),
         Command::Plan(args) => look::plan(shell, &args),
         Command::Status => look::status(shell),
         Command::Resolve { revision } => look::resolve(shell, &revision),

@@ -56,6 +56,7 @@ fn what(action: &Action, paint: Paint) -> String {
     paint.strong(match action {
         Action::Build => "build and activate it",
         Action::Activate => "activate it: it is built already",
+        Action::Restart => "start its service again",
         Action::Reconfigure => "bring its service to the changed configuration",
         _ => "nothing",
     })

@@ -39,11 +39,12 @@ fn success(report: &Report, verified: bool, paint: Paint) -> String {
     let what = what(report);
     let changed = report.from != report.to;
     let mut text = match (&report.request, changed) {
-        (_, false) => {
-            format!(
-                "Release {release} stays active, its service under the present configuration ({took})."
-            )
+        (Request::Restart, _) => {
+            format!("The service of release {release} was started again ({took}).")
         }
+        (_, false) => format!(
+            "Release {release} stays active; its service runs as the configuration says now ({took})."
+        ),
         (Request::Rollback { .. }, true) => {
             format!("Went back to {what} in {took}: release {release} is active.")
         }
@@ -107,7 +108,10 @@ fn failure(report: &Report, outcome: &Outcome) -> Explained {
         Outcome::Broken { reason } => {
             let hint = match report.unsettled {
                 true => "mend the cause; then `deploykit recover` goes on with it",
-                false => "look at `deploykit status`; another release may be better",
+                false => {
+                    "mend the cause; then `deploykit restart` starts the service again, or \
+                          deploy another release"
+                }
             };
             explained.hint.get_or_insert_with(|| hint.to_owned());
             format!("This is not in a good state: {reason}. {}", active_now(report.active.as_ref()))
@@ -253,7 +257,7 @@ Release 20261121-091530-92965fdb8a7c was activated and rolled back: the previous
             json!({ "outcome": { "outcome": "broken", "reason": "both are ill" }, "active": NEW });
         let Told::Error(text) = told(&broken) else { panic!("no error") };
         assert!(text.contains("not in a good state: both are ill"), "{text}");
-        assert!(text.contains("hint: look at `deploykit status`"), "{text}");
+        assert!(text.contains("hint: mend the cause; then `deploykit restart`"), "{text}");
     }
 
     #[test]

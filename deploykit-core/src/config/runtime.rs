@@ -23,6 +23,14 @@ pub struct RuntimeConfig {
     pub probation: ProbationConfig,
 }
 
+impl RuntimeConfig {
+    /// Whether a service that runs as `other` says runs as this says, too: they differ at most in how
+    /// it is watched.
+    pub fn runs_like(&self, other: &Self) -> bool {
+        self.service == other.service && self.systemd == other.systemd
+    }
+}
+
 impl Config {
     /// What is recorded with a release for its service.
     pub fn runtime(&self) -> RuntimeConfig {

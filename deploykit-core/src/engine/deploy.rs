@@ -15,7 +15,7 @@ use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
-use crate::traits::Resolved;
+use crate::traits::{Resolved, ServiceState, Switching};
 
 impl Application {
     /// What [`deploy`](Self::deploy) would do now. Changes nothing, takes no lock.
@@ -31,12 +31,12 @@ impl Application {
         let resolved = self.resolve(&ctx, &request.revision)?;
         match refusal(&state, request, &resolved) {
             Some(error) if request.if_changed => {
-                self.idle_plan(&state, active.as_ref(), request, &resolved, &error)
+                self.idle_plan(&ctx, &state, active.as_ref(), request, &resolved, &error)
             }
             Some(error) => Err(error),
             None => {
                 let active = proved_or_before(&state, active.as_ref(), &resolved);
-                self.plan_deployment(&state, active, request, &resolved)
+                self.plan_deployment(&ctx, &state, active, request, &resolved)
             }
         }
     }
@@ -70,7 +70,8 @@ impl Application {
             return Ok(self.nothing(&session, asked, Some(&resolved), why));
         }
         let active = proved_or_before(session.state(), session.active()?, &resolved).cloned();
-        let plan = self.plan_deployment(session.state(), active.as_ref(), request, &resolved)?;
+        let plan =
+            self.plan_deployment(&ctx, session.state(), active.as_ref(), request, &resolved)?;
         if let Action::Nothing { why } = &plan.action {
             stuck?;
             return Ok(self.nothing(&session, asked, Some(&resolved), why.clone()));
@@ -83,6 +84,7 @@ impl Application {
 
     fn plan_deployment(
         &self,
+        ctx: &Context,
         state: &State,
         active: Option<&ReleaseRecord>,
         request: &DeployRequest,
@@ -91,25 +93,63 @@ impl Application {
         let known = self.known(state, active, &self.config.runtime())?;
         let revision = self.effective(&request.revision)?;
         let mut plan = plan::deploy(&known, words(request), revision, resolved);
-        let tried =
-            active.zip(state.refused.as_ref()).is_some_and(|(active, (release, runtime))| {
-                active.id == *release && **runtime == self.config.runtime()
-            });
-        if request.if_changed && tried && plan.action == Action::Reconfigure {
-            plan.idle("the changed configuration of its service was tried, and failed".to_owned());
+        if request.if_changed {
+            self.pass_over_what_was_tried(state, &mut plan);
+        } else if let (Action::Nothing { .. }, Some(active)) = (&plan.action, active)
+            && let Some(detail) = self.is_down(ctx, state, active)?
+        {
+            plan = plan::restart(&known, plan.request, active);
+            plan.warnings.push(format!("its service does not run: {detail}"));
         }
         Ok(plan)
     }
 
+    /// A timer does not bring a service over again and again that has failed.
+    fn pass_over_what_was_tried(&self, state: &State, plan: &mut Plan) {
+        let Some((release, runtime)) = &state.refused else { return };
+        let same = plan.to.as_ref() == Some(release) && **runtime == self.config.runtime();
+        match plan.action {
+            Action::Reconfigure if same => plan
+                .idle("the changed configuration of its service was tried, and failed".to_owned()),
+            Action::Restart if same => {
+                plan.idle("its service was started again, and was not well".to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// What there is to say of the service of the active release, when it does not run.
+    fn is_down(
+        &self,
+        ctx: &Context,
+        state: &State,
+        active: &ReleaseRecord,
+    ) -> Result<Option<String>, Error> {
+        let supervisor = self.operation(&self.present(state, active))?.supervisor;
+        if !supervisor.observes() {
+            return Ok(None);
+        }
+        Ok(match supervisor.status(ctx) {
+            Ok(status) => matches!(status.state, ServiceState::Stopped | ServiceState::Failed)
+                .then_some(status.detail),
+            Err(error) => {
+                let why = super::error::chain(&error);
+                ctx.warn(format!("whether the service runs cannot be seen: {why}"));
+                None
+            }
+        })
+    }
+
     fn idle_plan(
         &self,
+        ctx: &Context,
         state: &State,
         active: Option<&ReleaseRecord>,
         request: &DeployRequest,
         resolved: &Resolved,
         error: &Error,
     ) -> Result<Plan, Error> {
-        let mut plan = self.plan_deployment(state, active, request, resolved)?;
+        let mut plan = self.plan_deployment(ctx, state, active, request, resolved)?;
         plan.idle(super::error::chain(error));
         Ok(plan)
     }
@@ -246,10 +286,10 @@ impl<'a> Start<'a> {
     /// Records that it begins.
     pub(super) fn begin(self, session: &mut Session) -> Result<Run<'a>, Error> {
         let Self { app, ctx, plan, active, resolved, spares, begun } = self;
-        let rollback = matches!(plan.request, Request::Rollback { .. });
+        let stays = matches!(plan.request, Request::Rollback { .. } | Request::Restart);
         let target = plan.to.as_ref().and_then(|to| session.state().release(to)).cloned();
         let runtime = match &target {
-            Some(target) if rollback => app.recorded(target),
+            Some(target) if stays => app.recorded(target),
             _ => app.config.runtime(),
         };
         let there = app.operation(&runtime)?;
@@ -292,7 +332,7 @@ impl<'a> Start<'a> {
             link_before,
             there,
             back,
-            reconfigure: plan.action == Action::Reconfigure,
+            reconfigure: matches!(plan.action, Action::Reconfigure | Action::Restart),
             reverting: false,
             owed: Vec::new(),
             watched: None,
@@ -329,11 +369,16 @@ fn record_start(
 
 /// The course of a plan.
 fn course(plan: &Plan, there: &Operation, back: Option<&Operation>) -> Course {
+    // The service that is only to be watched otherwise runs on.
+    let runs_on = plan.action == Action::Reconfigure && plan.switching == Switching::Nothing;
+    let way = |operation: &Operation| operation.way().watching_only(runs_on);
+    let again = plan.action == Action::Restart;
     let makes = |step: &Step| *step <= Step::Seal && *step != Step::Resolve;
     Course {
         preparation: plan.steps.iter().copied().filter(makes).collect(),
-        there: there.way(),
-        back: back.map(Operation::way),
-        stays: matches!(plan.request, Request::Rollback { .. }),
+        there: way(there),
+        back: back.map(way),
+        stays: again || matches!(plan.request, Request::Rollback { .. }),
+        again,
     }
 }

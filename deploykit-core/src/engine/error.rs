@@ -99,6 +99,12 @@ pub enum Error {
         /// The pin.
         hold: Box<Hold>,
     },
+    /// Nothing is active whose service could be started.
+    #[error("nothing is active")]
+    NothingActive,
+    /// There is no service that could be started again.
+    #[error("no service is configured")]
+    NoService,
     /// There is no release to go back to.
     #[error("there is no earlier confirmed release to go back to")]
     NothingToRollBackTo,
@@ -236,6 +242,10 @@ impl Error {
             }
             Self::Held { .. } => {
                 Some("`deploykit unhold` ends that; a revision that is named is deployed".into())
+            }
+            Self::NothingActive => Some("`deploykit deploy` activates a release".into()),
+            Self::NoService => {
+                Some("[service] of the configuration says how it is started and stopped".into())
             }
             Self::NothingToRollBackTo => {
                 Some("`deploykit list` shows what there is; name a release to go to it".into())

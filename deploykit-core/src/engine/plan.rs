@@ -35,8 +35,8 @@ pub(super) fn preparation(config: &Config) -> Vec<Step> {
 }
 
 /// The steps after the release is made.
-fn activation(known: &Known<'_>) -> Vec<Step> {
-    let mut steps = match known.switching {
+fn activation(known: &Known<'_>, switching: Switching) -> Vec<Step> {
+    let mut steps = match switching {
         Switching::Nothing => vec![Step::Activate],
         Switching::Restart => vec![Step::Activate, Step::Service],
         Switching::Overlap => vec![Step::Prepare, Step::Activate, Step::Service],
@@ -57,6 +57,17 @@ struct Aim {
     to: Option<ReleaseId>,
 }
 
+impl Aim {
+    fn of(release: &ReleaseRecord) -> Self {
+        Self {
+            revision: Revision::remote_head(),
+            source: release.source.clone(),
+            name: release.name.clone(),
+            to: Some(release.id.clone()),
+        }
+    }
+}
+
 /// What a deployment of `resolved` would do.
 pub(super) fn deploy(
     known: &Known<'_>,
@@ -71,23 +82,24 @@ pub(super) fn deploy(
 
 /// What going to an existing release would do.
 pub(super) fn rollback(known: &Known<'_>, request: Request, target: &ReleaseRecord) -> Plan {
-    let aim = Aim {
-        revision: Revision::remote_head(),
-        source: target.source.clone(),
-        name: target.name.clone(),
-        to: Some(target.id.clone()),
-    };
-    compose(known, request, Action::Activate, aim)
+    compose(known, request, Action::Activate, Aim::of(target))
+}
+
+/// What starting the service of the active release again would do.
+pub(super) fn restart(known: &Known<'_>, request: Request, active: &ReleaseRecord) -> Plan {
+    compose(known, request, Action::Restart, Aim::of(active))
 }
 
 fn compose(known: &Known<'_>, request: Request, action: Action, aim: Aim) -> Plan {
+    let switching = switching(known, &action);
+    let activation = activation(known, switching);
     let steps = match action {
         Action::Nothing { .. } => Vec::new(),
-        Action::Build => [preparation(known.config), activation(known)].concat(),
-        Action::Activate => activation(known),
-        Action::Reconfigure => {
+        Action::Build => [preparation(known.config), activation].concat(),
+        Action::Activate => activation,
+        Action::Reconfigure | Action::Restart => {
             let not_the_link = |step: &Step| !matches!(step, Step::Activate | Step::Prune);
-            activation(known).into_iter().filter(not_the_link).collect()
+            activation.into_iter().filter(not_the_link).collect()
         }
     };
     let prune = if steps.contains(&Step::Prune) {
@@ -107,9 +119,20 @@ fn compose(known: &Known<'_>, request: Request, action: Action, aim: Aim) -> Pla
         to: aim.to,
         steps,
         service: known.service.clone(),
-        switching: known.switching,
+        switching,
         checks: known.config.health.checks.iter().map(CheckConfig::label).collect(),
         prune,
+    }
+}
+
+/// How the service is brought over. One that is only to be watched otherwise runs on.
+fn switching(known: &Known<'_>, action: &Action) -> Switching {
+    let recorded = known.active.and_then(|active| active.runtime.as_deref());
+    match (action, recorded) {
+        (Action::Reconfigure, Some(recorded)) if recorded.runs_like(&known.config.runtime()) => {
+            Switching::Nothing
+        }
+        _ => known.switching,
     }
 }
 
@@ -133,8 +156,10 @@ fn deploy_action(
     let identity = Identity { source: resolved.id.clone(), build: known.config.build_digest() };
     if let Some(active) = known.active.filter(|active| is_current(active, &identity)) {
         let to = Some(active.id.clone());
-        return if needs_new_runtime(active, &known.config.runtime()) || active.is_undecided() {
+        return if needs_new_runtime(active, &known.config.runtime()) {
             (Action::Reconfigure, to)
+        } else if active.is_undecided() {
+            (Action::Restart, to)
         } else {
             let why = format!("{} is active already", resolved.id.short());
             (Action::Nothing { why }, to)
@@ -253,12 +278,33 @@ mod tests {
 
     #[test]
     fn a_changed_configuration_of_the_service_alone_leaves_the_link() {
-        let (before, after) = (config(""), config("health.failures = 7"));
+        let (before, after) = (config(""), config("service.start = [\"./web\"]"));
         let state = state(served(&before, 1));
         let plan = plan(&known(&after, &state, Some(1)), 1, false);
         assert_eq!((&plan.action, &plan.to), (&Action::Reconfigure, &Some(release_id(1))));
         assert_eq!(plan.steps, [Step::Service, Step::Verify, Step::Confirm]);
         assert_eq!(plan.prune, []);
+    }
+
+    #[test]
+    fn a_service_that_is_only_watched_otherwise_runs_on() {
+        let before = config("");
+        for after in ["health.failures = 7", "probation.duration = \"9s\""] {
+            let (after, state) = (config(after), state(served(&before, 1)));
+            let plan = plan(&known(&after, &state, Some(1)), 1, false);
+            assert_eq!((&plan.action, plan.switching), (&Action::Reconfigure, Switching::Nothing));
+            assert_eq!(plan.steps, [Step::Verify, Step::Confirm]);
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_started_again_is_of_the_active_release_and_watched() {
+        let config = config("");
+        let state = state(served(&config, 1));
+        let known = known(&config, &state, Some(1));
+        let plan = restart(&known, Request::Restart, &state.releases[&release_id(1)]);
+        assert_eq!((plan.action, plan.to), (Action::Restart, Some(release_id(1))));
+        assert_eq!(plan.steps, [Step::Service, Step::Verify, Step::Confirm]);
     }
 
     #[test]

@@ -286,13 +286,20 @@ fn resume(
         Some(from) => Some(recorded_operation(app, &session, Some(from))?),
         None => None,
     };
+    let reconfigure = record.to.is_some() && record.to == from;
+    let runs_on = reconfigure
+        && back
+            .as_ref()
+            .zip(progress.runtime.as_ref())
+            .is_some_and(|(recorded, tried)| recorded.runtime.runs_like(tried));
+    let way = |operation: &Operation| operation.way().watching_only(runs_on);
     let course = Course {
         preparation: Vec::new(),
-        there: there.way(),
-        back: back.as_ref().map(Operation::way),
+        there: way(&there),
+        back: back.as_ref().map(way),
         stays: true,
+        again: reconfigure && progress.runtime.is_none(),
     };
-    let reconfigure = record.to.is_some() && record.to == from;
     let phase = first_phase(&course, &session, record.id, reconfigure, phase)?;
     let from_path = from.as_ref().and_then(|from| session.state().release(from));
     let from_path = from_path.map(|release| release.path.clone());
@@ -349,7 +356,7 @@ fn first_phase(
         course.there.switching == Switching::Nothing || session.activator.active()?.is_none();
     Ok(match phase {
         // Of two configurations of one release nothing tells which one the service runs with.
-        Phase::Activating if on_probation && !reconfigure => Phase::Watching,
+        Phase::Activating if on_probation && (!reconfigure || course.again) => Phase::Watching,
         Phase::Activating => next(course, phase, Happened::Done),
         Phase::RevertingLink(fault) if course.back.is_some() => Phase::RevertingLink(fault),
         Phase::RevertingLink(fault) if stopped => Phase::WithdrawingLink(fault, None),

@@ -27,6 +27,8 @@ pub enum Action {
     Activate,
     /// The release is active; its service is brought to a changed configuration.
     Reconfigure,
+    /// The release is active; its service is started again.
+    Restart,
 }
 
 /// What a deployment would do, and what `deploy` then does.

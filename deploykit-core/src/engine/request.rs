@@ -108,3 +108,20 @@ impl RollbackRequest {
         self
     }
 }
+
+/// Start the service of the active release again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RestartRequest {
+    /// How long to wait for another deployment to end.
+    pub wait: Duration,
+}
+
+impl RestartRequest {
+    /// Wait so long for another deployment to end.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+}

@@ -219,6 +219,13 @@ impl Run<'_> {
 
     /// Switches the link back.
     pub(super) fn revert_link(&mut self, fault: &Fault) -> Happened {
+        if self.course.again {
+            // There is nothing to go back to; that it failed is recorded.
+            return match self.begin_revert(fault) {
+                Ok(()) => Happened::Done,
+                Err(error) => Trouble::from(error).happened(),
+            };
+        }
         let detail = fault.reason.clone();
         let fault = fault.clone();
         self.step(Step::Revert, detail, |run| {

@@ -30,6 +30,8 @@ pub(crate) struct Course {
     /// It stays where it is unless it has proved ill: an operator has left the other one, or whoever
     /// carries it on has only come by.
     pub(crate) stays: bool,
+    /// The service of the active release is only started again: there is nothing to go back to.
+    pub(crate) again: bool,
 }
 
 /// How a service gets to a release.
@@ -39,6 +41,14 @@ pub(crate) struct Way {
     pub(crate) switching: Switching,
     /// Whether there is anything to watch.
     pub(crate) watched: bool,
+}
+
+impl Way {
+    /// The same; but where the service runs on as it is, it is only watched.
+    pub(crate) fn watching_only(self, runs_on: bool) -> Self {
+        let switching = if runs_on { Switching::Nothing } else { self.switching };
+        Self { switching, ..self }
+    }
 }
 
 /// How a deployment that is given up before the activation ends.
@@ -207,6 +217,9 @@ fn after_revert_step(course: &Course, phase: Phase, happened: Happened) -> Phase
     let went_wrong = fault(happened).map(|fault| fault.reason);
     let back = course.back.unwrap_or(course.there);
     match (phase, went_wrong) {
+        (Phase::RevertingLink(fault), None) if course.again => {
+            Phase::Ended(Outcome::Broken { reason: fault.reason })
+        }
         (Phase::RevertingLink(fault), None) if back.switching != Switching::Nothing => {
             Phase::RevertingService(fault)
         }
@@ -293,9 +306,11 @@ mod tests {
             Step::LinkDirectories,
             Step::Seal,
         ];
-        (any::<bool>(), way(), prop::option::of(way())).prop_map(move |(build, there, back)| {
+        let found = (any::<bool>(), any::<bool>(), way(), prop::option::of(way()));
+        found.prop_map(move |(build, again, there, back)| {
             let preparation = if build { steps.to_vec() } else { Vec::new() };
-            Course { preparation, there, back, stays: !build }
+            let again = again && !build && back.is_some();
+            Course { preparation, there, back, stays: !build, again }
         })
     }
 
@@ -394,7 +409,13 @@ mod tests {
     #[test]
     fn an_interruption_takes_back_what_is_active_but_blames_nobody() {
         let way = Way { switching: Switching::Restart, watched: true };
-        let course = Course { preparation: Vec::new(), there: way, back: Some(way), stays: false };
+        let course = Course {
+            preparation: Vec::new(),
+            there: way,
+            back: Some(way),
+            stays: false,
+            again: false,
+        };
         let phase = next(&course, Phase::Watching, Happened::Cancelled(Cause::Interrupt));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: false, .. })));
         let phase = next(&course, Phase::Watching, failed(false));
@@ -416,7 +437,13 @@ mod tests {
     #[test]
     fn what_can_be_neither_finished_nor_undone_stays_open() {
         let way = Way { switching: Switching::Restart, watched: true };
-        let course = Course { preparation: Vec::new(), there: way, back: Some(way), stays: false };
+        let course = Course {
+            preparation: Vec::new(),
+            there: way,
+            back: Some(way),
+            stays: false,
+            again: false,
+        };
         let fault = || Fault { reason: "500".into(), bad: true };
         for phase in [
             Phase::Confirming,
@@ -437,7 +464,8 @@ mod tests {
     #[test]
     fn an_operators_decision_ends_it() {
         let there = Way { switching: Switching::Nothing, watched: true };
-        let course = Course { preparation: Vec::new(), there, back: None, stays: false };
+        let course =
+            Course { preparation: Vec::new(), there, back: None, stays: false, again: false };
         let decided = Outcome::Deployed { verified: true };
         let phase = next(&course, Phase::Watching, Happened::DecidedElsewhere(decided.clone()));
         assert_eq!(phase, Phase::Ended(decided));

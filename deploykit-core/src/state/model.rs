@@ -256,8 +256,8 @@ pub struct State {
     pub hold: Option<Hold>,
     /// What is not deployed again unasked.
     pub bad: BTreeMap<SourceId, BadSource>,
-    /// The release whose service could not be brought over to another configuration, and that
-    /// configuration: a timer does not try it again.
+    /// The release whose service could not be brought over to another configuration, or was not well
+    /// when it was started again, and that configuration: a timer does not try it again.
     #[serde(default)]
     pub refused: Option<(ReleaseId, Arc<RuntimeConfig>)>,
     /// Whether an existing installation was looked for.

@@ -57,6 +57,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     },
+    /// Start the service of the active release again.
+    Restart,
     /// Something that a newer version can do.
     #[serde(other)]
     Unknown,
@@ -75,6 +77,7 @@ impl std::fmt::Display for Request {
             }
             Self::Rollback { to: None } => f.write_str("rollback"),
             Self::Rollback { to: Some(to) } => write!(f, "rollback {to}"),
+            Self::Restart => f.write_str("restart"),
             Self::Unknown => f.write_str("unknown"),
         }
     }

@@ -159,14 +159,17 @@ impl State {
             self.leave_probation(probation);
         }
         let tried = self.deployment(deployment).and_then(|record| record.to.clone());
-        let same = revert.bad && tried == revert.to;
-        let mut refused = None;
+        let same = tried.filter(|tried| revert.bad && Some(tried) == revert.to.as_ref());
+        let mut runtime = None;
         self.with_progress(deployment, |progress| {
             progress.intended = None;
             progress.revert = Some(revert);
-            refused = progress.runtime.clone().filter(|_| same);
+            runtime = progress.runtime.clone();
         });
-        self.refused = tried.zip(refused).or(self.refused.take());
+        let Some(release) = same else { return };
+        let recorded = || self.releases.get(&release)?.runtime.clone();
+        let refused = runtime.or_else(recorded).map(|runtime| (release.clone(), runtime));
+        self.refused = refused.or(self.refused.take());
     }
 
     /// Only one release is watched: another one that was is left as it was before.

@@ -1,0 +1,38 @@
+//! Starting the service of the active release again.
+
+use super::application::Application;
+use super::deploy::Start;
+use super::error::Error;
+use super::report::Report;
+use super::request::RestartRequest;
+use super::run::Run;
+use super::{plan, recover};
+use crate::context::Context;
+use crate::state::Request;
+use crate::traits::Switching;
+
+impl Application {
+    /// Starts the service of the active release again, as it is recorded with it, and watches its
+    /// health. The release stays, whatever comes of it.
+    ///
+    /// # Errors
+    /// What kept the restart from beginning: nothing has changed then. [`Error::NothingActive`] when
+    /// there is no release whose service could be started; [`Error::NoService`]
+    /// when there is no service.
+    pub fn restart(&self, ctx: &Context, request: &RestartRequest) -> Result<Report, Error> {
+        let ctx = self.masked(ctx);
+        let begun = ctx.clock().monotonic();
+        let asked = Request::Restart;
+        let mut session = recover::settled(self, &ctx, &asked.to_string(), request.wait)?;
+        let active = session.active()?.cloned().ok_or(Error::NothingActive)?;
+        let known = self.known(session.state(), Some(&active), &self.recorded(&active))?;
+        if known.switching == Switching::Nothing {
+            return Err(Error::NoService);
+        }
+        let plan = plan::restart(&known, asked, &active);
+        let active = Some(active);
+        let start = Start { app: self, ctx, plan, active, resolved: None, spares: false, begun };
+        let run = start.begin(&mut session)?;
+        Ok(Run { session: Some(session), ..run }.execute())
+    }
+}
