@@ -106,6 +106,20 @@ fn a_rollback_is_the_first_thing_that_is_asked_for() {
 }
 
 #[test]
+fn a_rollback_does_not_go_forth_to_what_mfd_had_left_or_only_begun() {
+    let Used { app, hashes: [_, _, three], directories } = used_by_mfd();
+    let begun = format!("mfd_1800000000_{three}");
+    std::fs::create_dir(app.path(&begun)).unwrap();
+    app.run(&["rollback"]).expect(0);
+    assert_eq!(app.active_version(), "one");
+    app.run(&["rollback"]).expect(1).says("no earlier confirmed release").says("name a release");
+    app.run(&["rollback", &directories[2]]).expect(0);
+    assert_eq!(app.active_version(), "three");
+    let listed = app.json(&["list"]).to_string();
+    assert!(!listed.contains(&begun) && app.path(&begun).is_dir(), "{listed}");
+}
+
+#[test]
 fn mfds_releases_are_pruned_like_others_and_what_is_active_never() {
     let Used { app, directories, .. } = used_by_mfd();
     app.run(&["prune"]).expect(0);

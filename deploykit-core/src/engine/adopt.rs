@@ -97,7 +97,13 @@ fn adopted(app: &Application, taken: &mut BTreeSet<ReleaseId>, found: &Found) ->
 fn mfd_directories(root: &Utf8Path) -> Vec<Found> {
     let entries = root.read_dir_utf8().into_iter().flatten().flatten();
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    directories.filter_map(|entry| parse_mfd(entry.file_name())).collect()
+    let filled = directories.filter(|entry| !is_empty(entry.path()));
+    filled.filter_map(|entry| parse_mfd(entry.file_name())).collect()
+}
+
+/// What mfd had only begun is no release.
+fn is_empty(path: &Utf8Path) -> bool {
+    path.read_dir_utf8().is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn parse_mfd(name: &str) -> Option<Found> {

@@ -270,7 +270,8 @@ mod tests {
         let found = [adopted(2, 2), adopted(4, 2), created(3, 3, "main")];
         let state = state(served(1).into_iter().chain(found));
         let active = state.release(&release_id(1));
-        assert_eq!(after(&state, &config(1, 0), active, Next::Same), ids([2]));
+        assert_eq!(after(&state, &config(1, 0), active, Next::Same), ids([2, 4]));
+        assert_eq!(after(&state, &config(2, 0), active, Next::Same), ids([2]));
     }
 
     proptest! {

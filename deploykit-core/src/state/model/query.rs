@@ -71,7 +71,8 @@ impl State {
     }
 
     /// Where a rollback from `active` goes by default: to the trusted release that was active
-    /// before it, in the order of the activations; not forth to one that is just being left.
+    /// before it, in the order of the activations; not forth to one that is just being left, nor to
+    /// one of which no activation is known and that is newer than the active one.
     pub fn rollback_target(&self, active: Option<&ReleaseId>) -> Option<&ReleaseRecord> {
         let open = self.open.iter().filter_map(|open| self.left_by_rollback(open.deployment));
         let left: Vec<&ReleaseId> = open.map(|(left, _)| left).collect();
@@ -80,8 +81,13 @@ impl State {
         let activated = self.activations.iter().rev().filter_map(|a| a.release.as_ref());
         let mut releases = activated.filter_map(|id| self.releases.get(id));
         releases.find(|release| release.is_trusted() && other(release)).or_else(|| {
+            // Somebody else's tool may have gone back from it, or have left it half built.
+            let active = active.and_then(|id| self.releases.get(id));
+            let older = |release: &&ReleaseRecord| {
+                active.is_none_or(|active| release.created <= active.created)
+            };
             let mut proved = self.proved_by_activation().into_iter();
-            proved.find(|release| release.is_trusted() && other(release))
+            proved.find(|release| release.is_trusted() && other(release) && older(release))
         })
     }
 

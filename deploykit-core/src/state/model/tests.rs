@@ -89,6 +89,18 @@ fn a_rollback_goes_by_the_order_of_activations_not_of_creation() {
 }
 
 #[test]
+fn nobody_goes_forth_to_what_was_never_seen_active() {
+    let state = state([adopted(1, 1), adopted(2, 2), adopted(3, 3)]);
+    let target = |number: Option<u8>| {
+        let active = number.map(release_id);
+        state.rollback_target(active.as_ref()).map(|release| release.id.clone())
+    };
+    assert_eq!(target(Some(2)), Some(release_id(1)));
+    assert_eq!(target(Some(1)), None);
+    assert_eq!(target(None), Some(release_id(3)), "anything is better than nothing");
+}
+
+#[test]
 fn adopted_releases_come_behind_those_that_were_activated_the_newest_first() {
     let state = state([
         adopted(5, 1),
