@@ -174,7 +174,7 @@ fn when_the_previous_release_is_ill_too_a_person_must_look() {
     app.deploy();
     app.commit("two");
     app.write("ill", "");
-    app.run(&["deploy"]).expect(5).says("This is not in a good state").says("deploykit status");
+    app.run(&["deploy"]).expect(5).says("This is not in a good state").says("deploykit restart");
     assert_eq!(app.active_version(), "one");
     assert_eq!(app.outcomes()[0], "broken");
 }
@@ -198,7 +198,7 @@ fn a_changed_build_makes_a_new_release_and_a_changed_service_does_not() {
     let app = App::served(SHORT);
     app.deploy();
     app.configure(&format!("{BUILD}{SERVED}[probation]\nduration = \"120ms\"\n"));
-    app.run(&["deploy"]).expect(0).tells("stays active, its service under the present");
+    app.run(&["deploy"]).expect(0).tells("stays active; its service runs as");
     assert_eq!(app.releases().len(), 1);
     app.configure(&format!("{}{SERVED}{SHORT}", build_with("echo other > other")));
     app.run(&["deploy"]).expect(0);

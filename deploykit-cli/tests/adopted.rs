@@ -4,8 +4,9 @@ mod common;
 
 use common::{App, CONFIGURATION, release};
 
-const FIRST: u64 = 1_700_000_000;
+/// What is active, and what a rollback goes to.
 const LAST: u64 = 1_700_000_200;
+const BEFORE: u64 = 1_700_000_100;
 
 #[test]
 fn a_script_gets_the_lines_of_mfd() {
@@ -16,7 +17,7 @@ fn a_script_gets_the_lines_of_mfd() {
     }
     let releases = app.run(&["list", "--json"]).exits_with(0).json();
     let active: Vec<_> = releases.as_array().unwrap().iter().map(|r| r["active"] == true).collect();
-    assert_eq!(active, [false, false, true]);
+    assert_eq!(active, [true, false, false]);
 }
 
 #[test]
@@ -28,14 +29,14 @@ fn a_rollback_streams_events_between_a_version_and_a_report() {
     assert!(events.iter().all(|event| event["event"].is_string() && event["at"].is_string()));
     assert!(events.iter().any(|event| event["event"] == "activated"));
     assert_eq!(last["report"]["outcome"]["outcome"], "deployed");
-    assert_eq!(last["report"]["active"], release(LAST, "a").as_str());
+    assert_eq!(last["report"]["active"], release(BEFORE, "b").as_str());
 }
 
 #[test]
 fn a_rollback_tells_its_steps_in_plain_lines_and_its_result_on_standard_output() {
     let app = App::taken_over(CONFIGURATION);
     let done = app.run(&["rollback"]).exits_with(0);
-    assert!(done.stdout.starts_with("Went back to aaaaaaaaaaaa in "), "{done:#?}");
+    assert!(done.stdout.starts_with("Went back to bbbbbbbbbbbb in "), "{done:#?}");
     assert!(done.stderr.contains("activate: started\n"), "{done:#?}");
     assert!(!done.stderr.contains(|c: char| c.is_control() && c != '\n'), "{done:#?}");
     let quiet = app.run(&["-q", "rollback"]).exits_with(0);
@@ -58,7 +59,7 @@ fn history_and_show_tell_what_was_done() {
     assert_eq!((done.stdout.as_str(), done.stderr.trim()), ("", "There is no deployment yet."));
     app.run(&["show"]).exits_with(1);
     app.run(&["rollback"]).exits_with(0);
-    app.run(&["rollback", &release(FIRST, "a"), "--retry"]).exits_with(0);
+    app.run(&["rollback", &release(LAST, "a"), "--retry"]).exits_with(0);
     let history = app.run(&["history", "--json"]).exits_with(0).json();
     let ids: Vec<_> = history.as_array().unwrap().iter().map(|d| d["id"].as_u64()).collect();
     assert_eq!(ids, [Some(2), Some(1)]);
@@ -81,9 +82,9 @@ fn status_tells_what_is_active_and_exits_with_five_when_it_is_gone() {
         "{shown}"
     );
     let status = app.run(&["status", "--json"]).exits_with(0).json();
-    assert_eq!(status["active"]["id"], release(FIRST, "a").as_str());
+    assert_eq!(status["active"]["id"], release(LAST, "a").as_str());
     assert_eq!(app.run(&["unhold", "--json"]).exits_with(0).json()["was_held"], true);
-    std::fs::remove_dir(app.path().join(release(FIRST, "a"))).unwrap();
+    std::fs::remove_dir_all(app.path().join(release(LAST, "a"))).unwrap();
     let shown = app.run(&["status"]).exits_with(5).stdout;
     assert!(shown.contains("hint: "), "{shown}");
 }

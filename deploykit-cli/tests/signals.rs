@@ -25,7 +25,7 @@ fn send(child: &Child, signal: Signal) {
 
 /// A rollback whose service is starting, and what it tells from then on.
 fn starting(app: &App) -> (Child, std::io::Lines<BufReader<std::process::ChildStderr>>) {
-    std::fs::write(app.path().join(release(1_700_000_200, "a")).join("slow"), "").unwrap();
+    std::fs::write(app.path().join(release(1_700_000_100, "b")).join("slow"), "").unwrap();
     let mut child = app.command(&["rollback"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().starts_with("service: started")));
@@ -42,7 +42,7 @@ fn an_interrupted_rollback_stays_where_it_went_and_exits_with_five() {
         assert_eq!(child.wait().unwrap().code(), Some(5), "{told:#?}");
         assert!(told.iter().any(|line| line.contains("`deploykit recover` goes on")), "{told:#?}");
         let active = std::fs::read_link(app.path().join("active")).unwrap();
-        assert_eq!(active.to_str(), Some(release(1_700_000_200, "a").as_str()));
+        assert_eq!(active.to_str(), Some(release(1_700_000_100, "b").as_str()));
     }
 }
 
@@ -78,7 +78,7 @@ fn a_lost_terminal_does_not_stop_what_is_activated() {
     let app = App::taken_over(&SLOW.replace("sleep 60", "while [ -e slow ]; do sleep 0.02; done"));
     let (mut child, lines) = starting(&app);
     send(&child, Signal::SIGHUP);
-    std::fs::remove_file(app.path().join(release(1_700_000_200, "a")).join("slow")).unwrap();
+    std::fs::remove_file(app.path().join(release(1_700_000_100, "b")).join("slow")).unwrap();
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -273,3 +273,37 @@ fn a_log_that_cannot_be_written_keeps_no_service_from_starting() {
         "{said:?}"
     );
 }
+
+#[test]
+fn what_is_missing_is_seen_before_anything_is_run() {
+    let preflight = |text: &str, made: bool| {
+        let bench = bench(text);
+        std::fs::write(bench.release.root.join("bad"), "#!/no/such/shell\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(bench.release.root.join("bad"), mode).unwrap();
+        let release = made.then_some(&bench.release as &dyn Release);
+        bench.service.preflight(&bench.context, release).map_err(|error| match error {
+            SupervisorError::Process { command, source } => format!("{command}: {source}"),
+            error => panic!("{error:?}"),
+        })
+    };
+    let none = |program: &str| Err(format!("{program}: there is no program {program:?}"));
+    let start = "service.start = [\"true\"]\n";
+    for (text, made, missing) in [
+        (start.to_owned(), Ok(()), Ok(())),
+        (format!("{start}service.stop = [\"no-such\"]"), none("no-such"), none("no-such")),
+        (format!("{start}service.status = [\"/no/such\"]"), none("/no/such"), none("/no/such")),
+        ("service.restart = [\"./no-such\"]".into(), none("./no-such"), Ok(())),
+        (format!("{start}service.reload = [\"no-such\"]"), Ok(()), Ok(())),
+        (
+            format!("{start}service.reload = [\"no-such\"]\nservice.on_deploy = \"reload\""),
+            none("no-such"),
+            none("no-such"),
+        ),
+    ] {
+        assert_eq!(preflight(&text, true), made, "{text}");
+        assert_eq!(preflight(&text, false), missing, "{text}");
+    }
+    let error = preflight("service.start = [\"./bad\"]", true).unwrap_err();
+    assert!(error.contains("needs the interpreter \"/no/such/shell\""), "{error}");
+}

@@ -53,15 +53,16 @@ impl App {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    /// A directory that mfd has used: three releases of two commits, the first one active; one
+    /// A directory that mfd has used: three releases of two commits, the last one active; one
     /// command of deploykit has taken it over.
     pub fn taken_over(configuration: &str) -> Self {
         let app = Self::empty();
         app.write("deploykit.toml", configuration);
         for (seconds, digit) in [(1_700_000_000, "a"), (1_700_000_100, "b"), (1_700_000_200, "a")] {
             std::fs::create_dir(app.path().join(release(seconds, digit))).unwrap();
+            app.write(&format!("{}/built", release(seconds, digit)), "");
         }
-        symlink(release(1_700_000_000, "a"), app.path().join("active")).unwrap();
+        symlink(release(1_700_000_200, "a"), app.path().join("active")).unwrap();
         app.run(&["recover"]).exits_with(0);
         app
     }

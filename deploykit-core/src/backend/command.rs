@@ -14,6 +14,7 @@ use crate::id::ReleaseId;
 use crate::process::{self, Exit, Finished, Outcome, Output, ProcessSpec};
 use crate::registry::BackendRequest;
 use crate::state::Layout;
+use crate::time::Timestamp;
 use crate::traits::{
     BoxError, Release, ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
 };
@@ -193,6 +194,30 @@ impl Supervisor for CommandService {
         self.service.status.is_some()
     }
 
+    fn preflight(&self, _: &Context, release: Option<&dyn Release>) -> Result<(), SupervisorError> {
+        let service = &self.service;
+        let starts = service.start.is_some() || service.restart.is_some();
+        let reloads = service.on_deploy == OnDeploy::Reload || !starts;
+        let reload = service.reload.as_ref().filter(|_| reloads);
+        let others = [&service.start, &service.stop, &service.restart, &service.status];
+        for command in others.into_iter().flatten().chain(reload) {
+            let place = match release {
+                Some(release) => self.place_of(release),
+                // What lies in the release is still to be made.
+                None if command.is_relative() => continue,
+                None => {
+                    Place { dir: self.layout.root().to_owned(), environment: self.environment() }
+                }
+            };
+            let spec = self.spec("preflight", command, place, Output::Lines);
+            process::preflight(&spec).map_err(|source| SupervisorError::Process {
+                command: command.to_string(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
         self.note_systemctl(ctx);
         let service = &self.service;
@@ -223,6 +248,10 @@ impl Supervisor for CommandService {
 
     fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError> {
         self.state(ctx)
+    }
+
+    fn last_lines(&self, _: &Context, since: Timestamp) -> Vec<String> {
+        service_log::last_lines(&self.layout, since)
     }
 
     fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {

@@ -7,7 +7,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::process::Tail;
 use crate::state::Layout;
+use crate::time::Timestamp;
+
+const NAME: &str = "service.log";
+
+/// So much of its end is looked at for the last lines.
+const LOOKED_AT: u64 = 16 << 10;
 
 /// Before a command runs the file is emptied when it is larger than this.
 const LARGEST: u64 = 8 << 20;
@@ -18,7 +25,7 @@ const KEPT: u64 = 1 << 20;
 /// The path of the file, ready to be appended to.
 pub(super) fn open(layout: &Layout) -> io::Result<Utf8PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(layout.private())?;
-    let path = layout.private().join("service.log");
+    let path = layout.private().join(NAME);
     if std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.len() > LARGEST) {
         shorten(&path)?;
     }
@@ -30,6 +37,28 @@ pub(super) fn open(layout: &Layout) -> io::Result<Utf8PathBuf> {
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(&path)?;
     Ok(path)
+}
+
+/// The last lines of the file, if anything was written since then.
+pub(super) fn last_lines(layout: &Layout, since: Timestamp) -> Vec<String> {
+    let mut tail = Tail::default();
+    let text = end_of(&layout.private().join(NAME), since).unwrap_or_default();
+    text.lines().for_each(|line| tail.push(line));
+    tail.into_lines()
+}
+
+fn end_of(path: &Utf8Path, since: Timestamp) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let written = file.metadata()?.modified()?;
+    let written = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
+    if written < u128::from(since.as_millis().unsigned_abs()) {
+        return Ok(String::new());
+    }
+    let end = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(end.saturating_sub(LOOKED_AT)))?;
+    let mut bytes = Vec::new();
+    file.take(LOOKED_AT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Moves the end of the file away and empties it. It is not renamed: a running daemon has it open,
@@ -49,6 +78,20 @@ fn shorten(path: &Utf8Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::io::Write as _;
+
+    #[test]
+    fn the_last_lines_are_told_of_when_they_are_new() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap());
+        assert_eq!(last_lines(&layout, Timestamp::from_millis(0)), [""; 0], "there is none");
+        let path = open(&layout).unwrap();
+        let text: String = (0..9000).map(|number| format!("line {number}\n")).collect();
+        std::fs::write(&path, text).unwrap();
+        let lines = last_lines(&layout, Timestamp::from_millis(0));
+        assert_eq!((lines.len(), lines.last().map(String::as_str)), (20, Some("line 8999")));
+        let later = Timestamp::now() + std::time::Duration::from_secs(60);
+        assert_eq!(last_lines(&layout, later), [""; 0], "somebody else has said that");
+    }
 
     #[test]
     fn a_large_log_is_emptied_and_its_end_kept() {

@@ -138,6 +138,9 @@ fn active_directory(root: &Utf8Path, path: &Utf8Path) -> Option<Found> {
         return None;
     }
     let metadata = std::fs::metadata(&directory).ok().filter(std::fs::Metadata::is_dir)?;
+    if let Some(found) = parse_mfd(path.as_str()) {
+        return Some(found);
+    }
     let modified = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     let created = Timestamp::from_millis(i64::try_from(modified.as_millis()).ok()?);
     let revision = std::fs::read_to_string(directory.join("REVISION")).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::stored::StoredRelease;
 use super::{Error, adopt};
 use crate::backend::{Symlink, service_backend_name};
 use crate::config::{self, CheckConfig, Config, RuntimeConfig};
@@ -13,7 +14,7 @@ use crate::id::Revision;
 use crate::registry::{BackendRequest, Registry, RegistryError};
 use crate::secret::Masker;
 use crate::state::{Actor, Layout, State, read_state};
-use crate::traits::{Activator, Builder, HealthCheck, Resolved, Source, Supervisor};
+use crate::traits::{Activator, Builder, HealthCheck, Release, Resolved, Source, Supervisor};
 
 /// One application: a directory with a configuration, its releases and its active link.
 ///
@@ -222,6 +223,24 @@ pub(super) struct Operation {
 }
 
 impl Operation {
+    /// Looks whether all is there that bringing the service over needs; without a release, all that
+    /// lies outside of releases.
+    pub(super) fn preflight(
+        &self,
+        ctx: &Context,
+        release: Option<&StoredRelease>,
+    ) -> Result<(), Error> {
+        let release = release.map(|release| release as &dyn Release);
+        self.supervisor.preflight(ctx, release)?;
+        for check in &self.checks {
+            check
+                .check
+                .preflight(release)
+                .map_err(|source| Error::Check { check: check.check.name().to_owned(), source })?;
+        }
+        Ok(())
+    }
+
     /// How the service gets to the release.
     pub(super) fn way(&self) -> super::transition::Way {
         super::transition::Way {

@@ -1,21 +1,20 @@
-//! Beginning a deployment: refuse, plan, then run the plan. A rollback begins in [`super::rollback`].
+//! A deployment: refuse, plan, then run the plan.
 
-use super::application::{Application, Operation};
+use super::application::Application;
 use super::error::Error;
 use super::place::release_in;
 use super::plan::{self, Known};
 use super::recover;
 use super::report::{Action, Plan, Report};
 use super::request::DeployRequest;
-use super::run::{Making, Run, context};
+use super::run::Run;
 use super::session::Session;
+use super::start::Start;
 use super::sweep;
-use super::transition::Course;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
-use crate::step::Step;
-use crate::traits::{Resolved, ServiceState, Switching};
+use crate::traits::{Resolved, ServiceState};
 
 impl Application {
     /// What [`deploy`](Self::deploy) would do now. Changes nothing, takes no lock.
@@ -36,7 +35,9 @@ impl Application {
             Some(error) => Err(error),
             None => {
                 let active = proved_or_before(&state, active.as_ref(), &resolved);
-                self.plan_deployment(&ctx, &state, active, request, &resolved)
+                let mut plan = self.plan_deployment(&ctx, &state, active, request, &resolved)?;
+                self.preflight(&ctx, &state, &mut plan)?;
+                Ok(plan)
             }
         }
     }
@@ -268,117 +269,4 @@ fn refusal(state: &State, request: &DeployRequest, resolved: &Resolved) -> Optio
     }
     let bad = state.bad.get(&resolved.id).filter(|_| !request.retry)?;
     Some(Error::Bad { source_id: resolved.id.clone(), reason: bad.reason.clone() })
-}
-
-/// What a run is begun with.
-pub(super) struct Start<'a> {
-    pub(super) app: &'a Application,
-    pub(super) ctx: Context,
-    pub(super) plan: Plan,
-    pub(super) active: Option<ReleaseRecord>,
-    pub(super) resolved: Option<Resolved>,
-    /// What is left is not what the operator wanted to leave.
-    pub(super) spares: bool,
-    pub(super) begun: std::time::Duration,
-}
-
-impl<'a> Start<'a> {
-    /// Records that it begins.
-    pub(super) fn begin(self, session: &mut Session) -> Result<Run<'a>, Error> {
-        let Self { app, ctx, plan, active, resolved, spares, begun } = self;
-        let stays = matches!(plan.request, Request::Rollback { .. } | Request::Restart);
-        let target = plan.to.as_ref().and_then(|to| session.state().release(to)).cloned();
-        let runtime = match &target {
-            Some(target) if stays => app.recorded(target),
-            _ => app.config.runtime(),
-        };
-        let there = app.operation(&runtime)?;
-        let back =
-            active.as_ref().map(|active| app.operation(&app.recorded(active))).transpose()?;
-        let making = match (&plan.action, resolved) {
-            (Action::Build, Some(resolved)) => {
-                Some(Making { source: app.source()?, builder: app.builder()?, resolved })
-            }
-            _ => None,
-        };
-        let deployment = session.next_deployment();
-        // What is tried is recorded with the release when it has proved good.
-        let other = target.filter(|target| target.runtime.as_deref() != Some(&runtime));
-        record_start(app, &ctx, session, &plan, other.map(|_| runtime), spares)?;
-        session.lock.doing(plan.request.to_string());
-        // That is where the link leads, but for a release that was never decided about.
-        let link_before = session.activator.active()?;
-        let from_path = match &active {
-            Some(active) if session.active()? != Some(active) => Some(active.path.clone()),
-            _ => link_before.clone(),
-        };
-        let course = course(&plan, &there, back.as_ref());
-        let ctx = context(app, &ctx, deployment);
-        for warning in &plan.warnings {
-            ctx.warn(warning.clone());
-        }
-        Ok(Run {
-            app,
-            ctx,
-            session: None,
-            deployment,
-            request: plan.request,
-            steps: plan.steps,
-            course,
-            making,
-            to: plan.to,
-            from: plan.from,
-            from_path,
-            link_before,
-            there,
-            back,
-            reconfigure: matches!(plan.action, Action::Reconfigure | Action::Restart),
-            reverting: false,
-            owed: Vec::new(),
-            watched: None,
-            prepared: None,
-            failure: None,
-            decided_elsewhere: None,
-            ended_elsewhere: false,
-            resumed: false,
-            ignoring: Vec::new(),
-            passed_over: None,
-            begun,
-        })
-    }
-}
-
-fn record_start(
-    app: &Application,
-    ctx: &Context,
-    session: &mut Session,
-    plan: &Plan,
-    runtime: Option<RuntimeConfig>,
-    spares: bool,
-) -> Result<(), Error> {
-    let deployment = session.next_deployment();
-    let (request, from) = (plan.request.clone(), plan.from.clone());
-    let by = app.actor.clone();
-    let (source, release) = (plan.source.clone(), plan.to.clone());
-    let started = Record::DeploymentStarted { deployment, request, by, from };
-    session.record(
-        ctx,
-        [started, Record::DeploymentResolved { deployment, source, release, runtime, spares }],
-    )
-}
-
-/// The course of a plan.
-fn course(plan: &Plan, there: &Operation, back: Option<&Operation>) -> Course {
-    // The service that is only to be watched otherwise runs on.
-    let runs_on = plan.action == Action::Reconfigure && plan.switching == Switching::Nothing;
-    let way = |operation: &Operation| operation.way().watching_only(runs_on);
-    let again = plan.action == Action::Restart;
-    let makes = |step: &Step| *step <= Step::Seal && *step != Step::Resolve;
-    Course {
-        preparation: plan.steps.iter().copied().filter(makes).collect(),
-        there: way(there),
-        back: back.map(way),
-        stays: again || matches!(plan.request, Request::Rollback { .. }),
-        again,
-    }
 }

@@ -5,9 +5,10 @@ use camino::Utf8PathBuf;
 use crate::cancel::{Cancelled, Cause};
 use crate::config::ConfigError;
 use crate::id::{DeploymentId, ReleaseId, SourceId};
+use crate::process::ProcessError;
 use crate::registry::RegistryError;
 use crate::state::{FileError, Hold, JournalError, LockError, ProbationRecord};
-use crate::traits::{ActivatorError, SourceError, SupervisorError};
+use crate::traits::{ActivatorError, BoxError, SourceError, SupervisorError};
 
 /// What an error means for whoever called: the exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,6 +75,15 @@ pub enum Error {
     /// The service could not be looked at or changed.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
+    /// A health check could not be made.
+    #[error("the health check {check} cannot look")]
+    Check {
+        /// Which.
+        check: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -224,6 +234,8 @@ impl Error {
             Self::Journal(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Activator(error) => error.hint(),
+            Self::Supervisor(error) => error.hint(),
+            Self::Check { source, .. } => source.downcast_ref::<ProcessError>()?.hint(),
             Self::Lock(LockError::File(error)) | Self::File(error)
                 if error.source.kind() == std::io::ErrorKind::PermissionDenied =>
             {

@@ -28,6 +28,7 @@ mod run;
 mod seal;
 mod session;
 mod shared;
+mod start;
 mod stored;
 mod sweep;
 mod switch;

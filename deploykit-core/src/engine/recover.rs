@@ -321,6 +321,7 @@ fn resume(
         back,
         reverting: progress.revert.is_some(),
         owed: Vec::new(),
+        switched: None,
         watched: None,
         prepared: progress.prepared.clone(),
         failure: None,

@@ -1,11 +1,11 @@
 //! Starting the service of the active release again.
 
 use super::application::Application;
-use super::deploy::Start;
 use super::error::Error;
 use super::report::Report;
 use super::request::RestartRequest;
 use super::run::Run;
+use super::start::Start;
 use super::{plan, recover};
 use crate::context::Context;
 use crate::state::Request;

@@ -1,13 +1,13 @@
 //! Beginning a rollback: finish one that was broken off, refuse, plan, then run the plan.
 
 use super::application::Application;
-use super::deploy::Start;
 use super::error::Error;
 use super::recover::{self, Settled};
 use super::report::Report;
 use super::request::RollbackRequest;
 use super::run::Run;
 use super::session::Session;
+use super::start::Start;
 use super::{plan, target};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};

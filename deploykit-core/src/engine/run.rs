@@ -24,6 +24,7 @@ use crate::event::{EventKind, EventSink, Sinks, millis};
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::{Outcome, ProbationRecord, Record, ReleaseRecord, Request};
 use crate::step::Step;
+use crate::time::Timestamp;
 use crate::traits::{Builder, Prepared, Resolved, Source};
 
 /// How long a step that needs the lock again waits for it: as long as an operator's rollback may
@@ -66,6 +67,8 @@ pub(super) struct Run<'a> {
     pub(super) reverting: bool,
     /// What could not be recorded when it happened, and must not be left out.
     pub(super) owed: Vec<Record>,
+    /// When the service was brought over, if this run did it.
+    pub(super) switched: Option<Timestamp>,
     /// The probation that was watched.
     pub(super) watched: Option<ProbationRecord>,
     pub(super) prepared: Option<Prepared>,

@@ -87,6 +87,11 @@ impl Run<'_> {
             run.ctx.check()?;
             let (to, from) = (run.to.clone(), run.from.clone());
             let path = run.path_of(to.as_ref())?;
+            if run.making.is_some() {
+                // Of a release that existed it is known from the beginning.
+                let release = run.target()?;
+                run.there.preflight(&run.ctx, Some(&release))?;
+            }
             let deployment = run.deployment;
             run.record([Record::ActivationIntended { deployment, from, to: to.clone() }])?;
             let expected = run.link_before.clone();
@@ -166,6 +171,7 @@ impl Run<'_> {
         if let Some(session) = &mut self.session {
             session.lock.doing(format!("{}: bringing the service over", self.request));
         }
+        self.switched = Some(self.ctx.now());
         let (release, supervisor) = (self.stored(id)?, &operation.supervisor);
         match supervisor.switching() {
             Switching::Nothing => {}

@@ -51,6 +51,12 @@ impl Trouble {
         self
     }
 
+    /// The same, with what the service has said.
+    pub(super) fn with_tail(mut self, lines: Vec<String>) -> Self {
+        self.0.tail = lines;
+        self
+    }
+
     fn cancelled(mut self, cause: Option<Cause>) -> Self {
         self.0.cancelled = cause;
         self

@@ -57,6 +57,8 @@ impl<'a> Observer<'a> {
             let name = check.check.name();
             self.tell(name, look.is_well(), look.detail());
             match look {
+                // Why the service does not answer is that it does not run: the first tells most.
+                Look::NotYet(_) | Look::Ill(_) if matches!(sight, Sight::Poor(_)) => {}
                 Look::NotYet(detail) | Look::Ill(detail) => {
                     sight = Sight::Poor(format!("{name}: {detail}"));
                 }
@@ -283,7 +285,11 @@ impl Run<'_> {
         }
         match watched {
             Watched::Decided(Decision::Well) => Ok("well".to_owned()),
-            Watched::Decided(Decision::Ill(why)) => Err(self.blamed(Trouble::ill(why))),
+            Watched::Decided(Decision::Ill(why)) => {
+                let since = self.switched.unwrap_or_else(|| self.ctx.now());
+                let lines = self.there.supervisor.last_lines(&self.ctx, since);
+                Err(self.blamed(Trouble::ill(why).with_tail(lines)))
+            }
             Watched::Decided(Decision::Unseen(why)) => Err(Trouble::ill(why).own()),
             Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
             Watched::Elsewhere(_) => Ok(String::new()),

@@ -106,12 +106,12 @@ fn cut(full: &[u8]) -> usize {
 
 /// The last lines of an output.
 #[derive(Debug, Default)]
-pub(super) struct Tail(VecDeque<String>);
+pub(crate) struct Tail(VecDeque<String>);
 
 impl Tail {
     const LINES: usize = 20;
 
-    pub(super) fn push(&mut self, line: &str) {
+    pub(crate) fn push(&mut self, line: &str) {
         // The oldest line's memory is used again: a flood allocates nothing.
         let mut slot =
             if self.0.len() < Self::LINES { None } else { self.0.pop_front() }.unwrap_or_default();
@@ -120,7 +120,7 @@ impl Tail {
         self.0.push_back(slot);
     }
 
-    pub(super) fn into_lines(self) -> Vec<String> {
+    pub(crate) fn into_lines(self) -> Vec<String> {
         self.0.into()
     }
 }

@@ -59,6 +59,23 @@ pub(super) fn find(spec: &ProcessSpec) -> Result<Utf8PathBuf, ProcessError> {
     }
 }
 
+/// Looks whether the program could be run: it is there, and so is what its `#!` line names. Starts
+/// nothing.
+///
+/// # Errors
+/// What [`run`](super::run) would say.
+pub fn preflight(spec: &ProcessSpec) -> Result<(), ProcessError> {
+    check_directory(&spec.dir)?;
+    let file = find(spec)?;
+    match interpreter(&file) {
+        Some(name) if !spec.dir.join(&name).exists() => Err(ProcessError::Interpreter {
+            program: spec.program().to_owned(),
+            interpreter: Some(name),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::traits::Release;
+use crate::traits::{BoxError, Release};
 
 /// What one look at a service found, told in a few words on one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,17 @@ impl Look {
 pub trait HealthCheck: Any + Send + Sync + Debug {
     /// The name of the check, unique in the application; for people.
     fn name(&self) -> &str;
+
+    /// Looks whether it could look at all: what it needs is there. The engine asks before anything is
+    /// activated. Without a `release`, which is then still to be made, it is about what lies outside
+    /// of releases.
+    ///
+    /// # Errors
+    /// What is missing. By default nothing is.
+    fn preflight(&self, release: Option<&dyn Release>) -> Result<(), BoxError> {
+        let _ = release;
+        Ok(())
+    }
 
     /// Looks once, within the context's deadline. `release` is the one that should be serving.
     /// Whatever keeps it from looking is an answer too: [`Look::NotYet`], [`Look::Ill`], or

@@ -108,6 +108,21 @@ pub trait Supervisor: Any + Send + Sync + Debug {
         true
     }
 
+    /// Looks whether it could bring the service over at all: what it runs is there and can be run.
+    /// The engine asks before anything is activated. Without a `release`, which is then still to be
+    /// made, it is about what lies outside of releases. Changes nothing.
+    ///
+    /// # Errors
+    /// What is missing. By default nothing is.
+    fn preflight(
+        &self,
+        ctx: &Context,
+        release: Option<&dyn Release>,
+    ) -> Result<(), SupervisorError> {
+        let _ = (ctx, release);
+        Ok(())
+    }
+
     /// Starts instances of `release` beside those that run, and waits until they are ready. The
     /// release is not active yet on the way forward; on the way back it is already.
     ///
@@ -163,6 +178,13 @@ pub trait Supervisor: Any + Send + Sync + Debug {
     /// # Errors
     /// What kept it from looking.
     fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError>;
+
+    /// The last lines that the service has written since then, as far as they can be had: for the
+    /// report of what went wrong. By default none.
+    fn last_lines(&self, ctx: &Context, since: Timestamp) -> Vec<String> {
+        let _ = (ctx, since);
+        Vec::new()
+    }
 
     /// Releases from which something runs, each once, prepared ones too: they are not pruned.
     ///

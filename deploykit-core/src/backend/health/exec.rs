@@ -35,7 +35,7 @@ impl ExecCheck {
         }))
     }
 
-    fn spec(&self, ctx: &Context, release: &dyn Release) -> ProcessSpec {
+    fn spec(&self, release: &dyn Release) -> ProcessSpec {
         let mut environment = Environment::inherited(&self.config);
         environment
             .set("DEPLOYKIT_APP", self.layout.root().as_str())
@@ -44,7 +44,6 @@ impl ExecCheck {
             .set("DEPLOYKIT_ROOT", release.root().as_str());
         let mut spec = ProcessSpec::new(&self.name, self.command.as_slice(), release.root());
         spec.env = environment.into_vec();
-        spec.timeout = Some(time_left(ctx));
         // A look leaves nothing behind: there will be another one in a second.
         spec.leftovers = Leftovers::End { name: MARKER.into(), value: marker(release.id()) };
         spec
@@ -68,8 +67,25 @@ impl HealthCheck for ExecCheck {
         &self.name
     }
 
+    fn preflight(&self, release: Option<&dyn Release>) -> Result<(), BoxError> {
+        let spec = match release {
+            Some(release) => self.spec(release),
+            // What lies in the release is still to be made.
+            None if self.command.is_relative() => return Ok(()),
+            None => {
+                let root = self.layout.root();
+                let mut spec = ProcessSpec::new(&self.name, self.command.as_slice(), root);
+                spec.env = Environment::inherited(&self.config).into_vec();
+                spec
+            }
+        };
+        Ok(process::preflight(&spec)?)
+    }
+
     fn look(&self, ctx: &Context, release: &dyn Release) -> Look {
-        match process::run(ctx, &self.spec(ctx, release), &mut |_, _| {}) {
+        let mut spec = self.spec(release);
+        spec.timeout = Some(time_left(ctx));
+        match process::run(ctx, &spec, &mut |_, _| {}) {
             Ok(finished) => judged(&finished),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));

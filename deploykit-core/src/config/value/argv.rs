@@ -15,6 +15,12 @@ impl Argv {
         &self.0[0]
     }
 
+    /// Whether the program is named by a path that is relative to where it runs: in a release, say.
+    pub fn is_relative(&self) -> bool {
+        let program = self.program();
+        program.contains('/') && !program.starts_with('/')
+    }
+
     /// Its arguments.
     pub fn arguments(&self) -> &[String] {
         &self.0[1..]
