@@ -1,5 +1,5 @@
-//! A journal that cannot grow: the kernel refuses what goes beyond a limit, as a full disk does, at
-//! every place in turn. With `DEPLOYKIT_LONG_TESTS=1` in the environment the places are closer together.
+//! A journal that cannot grow, or whose rotation fails: the kernel refuses what goes beyond a limit, as
+//! a full disk does, at every place in turn. With `DEPLOYKIT_LONG_TESTS=1` in the environment the places are closer together.
 
 mod common;
 
@@ -90,4 +90,50 @@ fn a_rollback_ends_where_it_was_to_go_or_where_it_began() {
         }
         assert_eq!(app.run(&["deploy"]).code, Some(1), "two was left, and is bad");
     }
+}
+
+/// A journal that is rotated by the next command that opens it.
+fn before_a_rotation() -> App {
+    let app = App::served(SHORT);
+    app.deploy().expect(0);
+    let lines = || app.read(".deploykit/journal").lines().count();
+    while lines() <= 251 {
+        app.run(&["hold"]).expect(0);
+    }
+    app
+}
+
+/// Runs the program while the call `call` that it makes as the `number`th fails with `error`.
+fn run_failing(app: &App, call: &str, error: &str, number: u32, arguments: &[&str]) -> Option<i32> {
+    let program = app.command(arguments);
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-b", "execve", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:error={error}:when={number}")]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.current_dir(app.root()).stdin(std::process::Stdio::null());
+    command.output().expect("strace runs").status.code()
+}
+
+#[test]
+fn a_journal_whose_rotation_fails_anywhere_is_whole_and_keeps_what_was_acknowledged() {
+    let app = before_a_rotation();
+    let kept = app.root().with_file_name("kept");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let _ = std::fs::remove_dir_all(to);
+        let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(copied.expect("cp runs").success());
+    };
+    copy(&app.path(".deploykit"), &kept);
+    let mut ends = std::collections::BTreeSet::new();
+    for (number, call) in (1..7).flat_map(|number| [(number, "fsync"), (number, "rename")]) {
+        copy(&kept, &app.path(".deploykit"));
+        let code = run_failing(&app, call, "EIO", number, &["unhold"]);
+        ends.insert(code);
+        let held = app.json(&["status"])["hold"].is_object();
+        assert_eq!(held, code != Some(0), "{call} {number} failed: {code:?}");
+        app.run(&["recover"]).expect(0);
+        app.run(&["hold"]).expect(0);
+        assert!(app.json(&["status"])["hold"].is_object(), "{call} {number} failed");
+    }
+    assert!(ends.contains(&Some(0)), "{ends:?}");
 }

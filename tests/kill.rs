@@ -207,6 +207,27 @@ fn killed_on_probation_and_recovered_before_its_end_is_watched_to_its_end() {
     app.assert_serves("two");
 }
 
+#[test]
+fn who_watches_says_that_the_rollback_was_broken_off() {
+    let app = App::served(SHORT);
+    app.deploy();
+    app.configure(&format!("{BUILD}{SERVED}{LONG}"));
+    app.commit("two");
+    let watching = app.start(&["deploy"]);
+    until("somebody watches", || app.json(&["status"])["watching"].is_object());
+    // It sees nothing of what happens until it is let go on.
+    watching.signal(Signal::SIGSTOP);
+    app.close_gate("start");
+    let going_back = app.start(&["rollback"]);
+    app.write("starting", &app.wait_at_gate("start").to_string());
+    kill_in_the_service(&app, going_back);
+    watching.signal(Signal::SIGCONT);
+    watching.wait().expect(5).says("was broken off").says("deploykit recover");
+    app.run(&["recover"]).expect(0);
+    app.assert_serves("one");
+    app.assert_tidy();
+}
+
 /// Waits until the probation is past its deadline, by what is recorded.
 fn pass_the_deadline(app: &App) {
     until("its deadline has passed", || {

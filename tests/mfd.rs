@@ -220,6 +220,22 @@ fn going_back_to_mfd_can_be_broken_off_and_done_again_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_release_that_was_half_renamed_for_mfd_is_removed_as_a_whole() {
+    let app = App::new();
+    app.deploy();
+    let first = app.active_release();
+    let name = format!("mfd_1700000000_{}", app.repo.head());
+    app.deploy_version("two");
+    std::fs::rename(app.path("releases").join(&first), app.path(&name)).unwrap();
+    let link = app.path("releases").join(&first);
+    std::os::unix::fs::symlink(format!("../{name}"), link).unwrap();
+    app.configure(&format!("{BUILD}{SHORT}[releases]\nkeep = 1\nkeep_others = 0\n"));
+    app.deploy_version("three");
+    assert!(!app.path(&name).exists(), "it would be taken for one of mfd's");
+    app.assert_tidy();
+}
+
+#[test]
 fn a_directory_with_two_names_is_one_release_and_is_not_removed_under_the_other() {
     let Used { app, directories, .. } = used_by_mfd();
     let other = app.root().with_file_name("other");

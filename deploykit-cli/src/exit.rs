@@ -34,7 +34,11 @@ impl Exit {
 
     /// What a report means.
     pub fn of_report(report: &Report) -> Self {
-        report.outcome.as_ref().map_or(Self::DONE, Self::of_outcome)
+        match &report.outcome {
+            Some(_) if report.unsettled => Self::BROKEN,
+            Some(outcome) => Self::of_outcome(outcome),
+            None => Self::DONE,
+        }
     }
 
     /// What an outcome means.

@@ -104,6 +104,13 @@ fn failure(report: &Report, outcome: &Outcome) -> Explained {
             explained.causes.clear();
             format!("Nothing was activated, and all is cleaned up; {}.", still(report))
         }
+        Outcome::RolledBack { .. } if report.unsettled => {
+            explained.hint = Some("`deploykit recover` goes on with it".to_owned());
+            format!(
+                "What has rolled it back was broken off. {}",
+                active_now(report.active.as_ref())
+            )
+        }
         Outcome::RolledBack { .. } => rolled_back(report),
         Outcome::Broken { reason } => {
             let hint = match report.unsettled {

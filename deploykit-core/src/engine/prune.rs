@@ -8,6 +8,7 @@ use super::application::Application;
 use super::error::Error;
 use super::place::is_served_from;
 use super::session::Session;
+use super::uninstall::moved_for_mfd;
 use crate::config::ReleasesConfig;
 use crate::context::Context;
 use crate::id::ReleaseId;
@@ -149,11 +150,14 @@ pub(super) fn remove(
         return session.record(ctx, [Record::Removed { release: id.clone() }]);
     }
     refuse_if_served(app, &path)?;
+    let moved = moved_for_mfd(app.layout.root(), &release.path);
     let intended = !release.removing && !matches!(release.state.build, BuildState::Failed { .. });
     if intended {
         session.record(ctx, [Record::RemovalIntended { release: id.clone() }])?;
     }
-    erase(app, &path, id)?;
+    for path in moved.iter().chain([&path]) {
+        erase(app, path, id)?;
+    }
     session.record(ctx, [Record::Removed { release: id.clone() }])
 }
 

@@ -10,7 +10,6 @@ use super::report::{Recovery, Report};
 use super::run::{Run, context};
 use super::session::Session;
 use super::sweep;
-use super::switch::condemned;
 use super::transition::{Course, Fault, Happened, Phase, next};
 use crate::cancel::{Cancelled, Cause};
 use crate::context::Context;
@@ -114,7 +113,7 @@ fn put_right(
     while let Some(progress) = next_open(&session, patience, tried) {
         tried.insert(progress.deployment);
         let (outcome, report);
-        (session, outcome, report) = finish(app, ctx, session, &progress, patience)?;
+        (session, outcome, report) = finish(app, ctx, session, &progress)?;
         recovery.actions.push(format!("deployment {}: {outcome}", progress.deployment));
         recovery.deployments.push((progress.deployment, outcome));
         reports.extend(report);
@@ -140,14 +139,21 @@ fn next_open(
 ) -> Option<InProgress> {
     let state = session.state();
     let on_probation = state.probation.as_ref().map(|probation| probation.deployment);
-    let passed_over = |id| match patience {
-        _ if on_probation != Some(id) => false,
+    let passed_over = |progress: &InProgress| match patience {
         Patience::Full => false,
-        Patience::Leaving { finish } => finish != Some(id),
-        Patience::WatchedElsewhere => true,
+        // Its release is left: the activation that leaves it ends it, too, and nothing before that.
+        Patience::Leaving { finish } => {
+            finish != Some(progress.deployment) && is_unproved(progress)
+        }
+        Patience::WatchedElsewhere => on_probation == Some(progress.deployment),
     };
     let mut open = state.open.iter().rev().filter(|progress| !tried.contains(&progress.deployment));
-    open.find(|progress| !passed_over(progress.deployment)).cloned()
+    open.find(|progress| !passed_over(progress)).cloned()
+}
+
+/// Its release was activated, and neither found good nor left since.
+fn is_unproved(progress: &InProgress) -> bool {
+    progress.activated && !progress.confirmed && progress.revert.is_none()
 }
 
 /// Finishes or undoes a deployment that was broken off.
@@ -156,35 +162,25 @@ fn finish(
     ctx: &Context,
     session: Session,
     progress: &InProgress,
-    patience: Patience,
 ) -> Result<(Session, Outcome, Option<Report>), Error> {
     let deployment = progress.deployment;
     let Some(record) = session.state().deployment(deployment).cloned() else {
         let outcome = Outcome::Failed { reason: KILLED.into() };
-        return close(ctx, session, deployment, outcome, None);
+        return close(ctx, session, deployment, outcome);
     };
     ctx.note(format!("deployment {} ({}) was broken off", record.id, record.request));
     let phase = match standing(&session, &record, progress) {
         Standing::Nothing => {
             abort_prepared(app, ctx, &session, &record, progress);
             let outcome = Outcome::Failed { reason: KILLED.into() };
-            return close(ctx, session, deployment, outcome, None);
+            return close(ctx, session, deployment, outcome);
         }
         Standing::Confirmed { verified } => {
-            return close(ctx, session, deployment, Outcome::Deployed { verified }, None);
+            return close(ctx, session, deployment, Outcome::Deployed { verified });
         }
         Standing::Activated => Phase::Activating,
         Standing::Reverting(fault) => Phase::RevertingLink(fault),
     };
-    let left = match patience {
-        Patience::Leaving { finish } => finish != Some(deployment),
-        Patience::Full | Patience::WatchedElsewhere => false,
-    };
-    if left && matches!(phase, Phase::Activating) {
-        let reason = "deploykit was killed after the activation".into();
-        let condemned = condemned(session.state(), deployment);
-        return close(ctx, session, deployment, Outcome::Broken { reason }, condemned);
-    }
     resume(app, ctx, session, &record, progress, phase)
 }
 
@@ -221,10 +217,9 @@ fn close(
     mut session: Session,
     deployment: DeploymentId,
     outcome: Outcome,
-    with: Option<Record>,
 ) -> Result<(Session, Outcome, Option<Report>), Error> {
     let finished = Record::DeploymentFinished { deployment, outcome: outcome.clone() };
-    session.record(ctx, with.into_iter().chain([finished]))?;
+    session.record(ctx, [finished])?;
     Ok((session, outcome, None))
 }
 

@@ -121,7 +121,8 @@ pub struct Report {
     pub millis: u64,
     /// What failed.
     pub failure: Option<Failure>,
-    /// It could be brought neither to its end nor back: recovery goes on with it.
+    /// It could be brought neither to its end nor back, or what has ended it could not: recovery goes
+    /// on with that.
     #[serde(default)]
     pub unsettled: bool,
     /// Where its whole output is.

@@ -12,7 +12,7 @@ use super::{plan, target};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::lock::is_watched;
-use crate::state::{DeploymentRecord, Outcome, Request, State};
+use crate::state::{DeploymentRecord, Outcome, ReleaseRecord, Request, State};
 
 impl Application {
     /// Goes back to an earlier release: activates it, restarts its service, verifies it.
@@ -32,7 +32,11 @@ impl Application {
         };
         let seen = session.active()?.map(|release| release.id.clone());
         // What cannot be done is refused before anything is put right.
-        let wanted = match target::of_rollback(session.state(), session.active()?, request) {
+        let leaving = match left_already(session.state()) {
+            None => session.active()?,
+            found => found,
+        };
+        let wanted = match target::of_rollback(session.state(), leaving, request) {
             Err(_) if again.is_some() => None,
             found => Some(found?.id.clone()),
         };
@@ -84,6 +88,13 @@ impl Application {
             }
         })))
     }
+}
+
+/// The release that a deployment was on its way back from when it was broken off. That way is what
+/// the operator wants, however far it has come.
+fn left_already(state: &State) -> Option<&ReleaseRecord> {
+    let mut open = state.open.iter().rev().filter(|open| open.revert.is_some());
+    state.release(state.deployment(open.next()?.deployment)?.to.as_ref()?)
 }
 
 /// The rollback that was broken off and is asked for again.

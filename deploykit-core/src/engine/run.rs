@@ -22,6 +22,7 @@ use crate::cancel::Cause;
 use crate::context::Context;
 use crate::event::{EventKind, EventSink, Sinks, millis};
 use crate::id::{DeploymentId, ReleaseId};
+use crate::state::lock::{Which, current_holder};
 use crate::state::{Outcome, ProbationRecord, Record, ReleaseRecord, Request};
 use crate::step::Step;
 use crate::time::Timestamp;
@@ -318,6 +319,12 @@ impl Run<'_> {
         let active = found.map(|release| release.id.clone());
         let source = self.to.as_ref().and_then(|to| Some(state.release(to)?.source.clone()));
         let source = source.or_else(|| Some(self.making.as_ref()?.resolved.id.clone()));
+        // Whoever has ended this deployment may have been killed on the way.
+        let nobody = |which| current_holder(&self.app.layout, which).is_none();
+        let broken_off = self.ended_elsewhere
+            && !state.open.is_empty()
+            && (self.session.is_some() || nobody(Which::Main))
+            && nobody(Which::Watch);
         Report {
             deployment: Some(self.deployment),
             request: self.request,
@@ -329,7 +336,7 @@ impl Run<'_> {
             source,
             active,
             millis: elapsed,
-            unsettled: !settled,
+            unsettled: !settled || broken_off,
             log: Some(self.app.layout.log(self.deployment)),
         }
     }

@@ -111,16 +111,17 @@ impl Session {
         let to = |progress: &InProgress| progress.intended.as_ref().map(|(_, to)| to.clone());
         if let Some(forth) = state.open.iter().rev().find(|p| to(p) == Some(link.clone())) {
             let deployment = forth.deployment;
+            let ended = superseded(state, deployment, link.as_ref());
             let activated = Record::Activated { deployment, to: link };
-            let ended = superseded(state, deployment);
             self.record(ctx, [activated].into_iter().chain(ended))?;
         }
         Ok(())
     }
 
     /// Records the way back of a deployment that was killed on it, where the link alone tells of it:
-    /// the disk was full, say.
+    /// the disk was full, say. Where another deployment was about to go is that one's activation.
     pub(super) fn claim_return(&mut self, ctx: &Context) -> Result<(), Error> {
+        self.claim_activation(ctx)?;
         let link = self.active()?.map(|release| release.id.clone());
         let state = self.state();
         let last = state.last_active();

@@ -14,8 +14,9 @@ use crate::state::{ConfirmedBy, Outcome, Record, State};
 use crate::step::Step;
 use crate::traits::{Release, SupervisorError, Switching};
 
-/// The ends of the deployments that are open when deployment `own` activates a release.
-pub(super) fn superseded(state: &State, own: DeploymentId) -> Vec<Record> {
+/// The ends of the deployments that are open when deployment `own` activates `to`. What a rollback
+/// among them has left is bad, but for what is just gone back to.
+pub(super) fn superseded(state: &State, own: DeploymentId, to: Option<&ReleaseId>) -> Vec<Record> {
     let reason = state.deployment(own).map_or_else(
         || format!("#{own}"),
         |record| format!("{} by {} (#{own})", record.request, record.by.user),
@@ -24,7 +25,10 @@ pub(super) fn superseded(state: &State, own: DeploymentId) -> Vec<Record> {
     let ended = open.flat_map(|deployment| {
         let outcome = Outcome::RolledBack { reason: reason.clone() };
         let ended = Record::DeploymentFinished { deployment, outcome };
-        condemned(state, deployment).into_iter().chain([ended])
+        let other = |record: &Record| {
+            !matches!(record, Record::MarkedBad { release, .. } if Some(release) == to)
+        };
+        condemned(state, deployment).filter(other).into_iter().chain([ended])
     });
     ended.collect()
 }
@@ -145,7 +149,8 @@ impl Run<'_> {
     /// The ends of the deployments whose probation this activation ends.
     fn superseded(&mut self) -> Result<Vec<Record>, Error> {
         let own = self.deployment;
-        Ok(superseded(self.session()?.state(), own))
+        let to = self.to.clone();
+        Ok(superseded(self.session()?.state(), own, to.as_ref()))
     }
 
     /// Brings the service over.

@@ -120,7 +120,8 @@ fn mfd_name(
     loop {
         let name = Utf8PathBuf::from(format!("mfd_{seconds}_{hash}"));
         let path = root.join(&name);
-        let strange = real(&path).is_some_and(|real| is_moved(root, release) != Some(real));
+        let strange =
+            real(&path).is_some_and(|real| moved_for_mfd(root, &release.path) != Some(real));
         if !strange && taken.iter().all(|(_, other)| *other != name) {
             return Some(name);
         }
@@ -128,11 +129,16 @@ fn mfd_name(
     }
 }
 
-/// Where a release lies already, of which only a link is left in its place: a kill broke the renaming
-/// off behind it.
-fn is_moved(root: &Utf8Path, release: &ReleaseRecord) -> Option<Utf8PathBuf> {
-    let path = root.join(&release.path);
-    if path.is_symlink() { real(&path) } else { None }
+/// Where the release at `path` lies already, of which only a link is left there: a kill broke
+/// [`uninstall`](Application::uninstall) off behind the renaming.
+pub(super) fn moved_for_mfd(root: &Utf8Path, path: &Utf8Path) -> Option<Utf8PathBuf> {
+    let path = root.join(path);
+    let moved = if path.is_symlink() { real(&path) } else { None };
+    let is_for_mfd = |moved: &Utf8PathBuf| {
+        let name = moved.file_name().unwrap_or_default();
+        name.starts_with("mfd_") && moved.parent().map(Utf8Path::to_owned) == real(root)
+    };
+    moved.filter(is_for_mfd)
 }
 
 /// Gives a release another name and leaves a link under the old one, both at the same instant.

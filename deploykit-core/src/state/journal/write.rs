@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use super::format::{self, Header};
 use super::read::{JournalError, Loaded, load};
 use super::snapshot::Snapshot;
-use crate::state::files::{At as _, replace_file};
+use crate::state::files::{At as _, replace_file, sync_dir};
 use crate::state::{Entry, Layout, Lock, Record, State};
 use crate::time::Timestamp;
 
@@ -48,10 +48,18 @@ impl Journal {
         let mut late = None;
         if loaded.records > ROTATE_AFTER {
             loaded.state.forget_deployments(keep);
-            // The old journal goes on: on a full disk there is room for a line, not for a snapshot.
             match rotate(layout, &loaded.state) {
-                Ok(end) => loaded.tail = Some(end),
-                Err(error) => late = Some(error),
+                Ok(end) => (loaded.tail, loaded.records) = (Some(end), 0),
+                // Whichever journal is there now goes on: on a full disk there is room for a line,
+                // not for a snapshot.
+                Err(error) => {
+                    loaded = load(layout)?;
+                    late = Some(error);
+                    if loaded.records == 0 {
+                        // It was put in place, but may not stay there. What is written into it must.
+                        sync_dir(&layout.private())?;
+                    }
+                }
             }
         }
         if loaded.tail.is_none() {
