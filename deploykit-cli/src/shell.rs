@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use deploykit::config::{self, Loaded};
-use deploykit::{Actor, Application, Context, Error, Masker, Step};
+use deploykit::{Actor, Application, Context, Error, Masker, Registry, Step};
 use serde::Serialize;
 
 use crate::args::Global;
@@ -119,7 +119,8 @@ impl Shell {
 
     /// The configuration. Its warnings are told.
     pub(crate) fn config(&self) -> Result<Loaded, CliError> {
-        let loaded = config::read_file(&self.config_path()?).map_err(Error::Config)?;
+        let loaded = config::read_file_for(&self.config_path()?, &Registry::built_in())
+            .map_err(Error::Config)?;
         for message in &loaded.warnings {
             self.tell(&warning(message, self.error_paint(), &self.masker));
         }

@@ -61,6 +61,19 @@ fn wrong_usage_exits_with_two_and_suggests_what_was_meant() {
 }
 
 #[test]
+fn an_unknown_type_of_check_is_refused_by_every_command_with_its_place() {
+    let app = App::empty();
+    let check = "[[health.check]]\ntype = \"htp\"\nurl = \"http://localhost\"\n";
+    app.write("deploykit.toml", &format!("{CONFIGURATION}{check}"));
+    for command in [&["config", "check"][..], &["status"], &["deploy"], &["list"]] {
+        let done = app.run(command).exits_with(2);
+        assert!(done.stderr.contains("there is no type of check \"htp\""), "{done:#?}");
+        assert!(done.stderr.contains("deploykit.toml:4:8"), "{done:#?}");
+        assert!(done.stderr.contains("did you mean \"http\"?"), "{done:#?}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_whole_in_json() {
     let app = App::empty();
     for (arguments, expected) in [

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::config::{
     self, Config, ConfigError, ConfigErrorKind as Kind, ConfigKind, EnvValue, SecretValue,
 };
+use deploykit_core::{BackendRequest, Registry};
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     config::parse(text, "deploykit.toml".into())
@@ -207,6 +208,71 @@ fn several_wrong_values_are_reported_at_once_and_each_once() {
     let lines: Vec<_> =
         error.problems().iter().map(|p| error.position(p.span.clone().unwrap().start).0).collect();
     assert_eq!(lines, [2, 3, 5, 6], "{error:#}");
+}
+
+/// Mistakes of every kind, in every table and twice in one, of which each stands in a line of its own.
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once_and_nothing_that_follows_from_them() {
+    let text = r#"
+[repo]
+url = "/srv/app.git"
+username = 5          # 4: so that nobody is told that the password needs one
+password = "x"
+revision = "main~1"   # 6
+[build]
+backend = "comands"   # 8
+commands = [[1],      # 9
+    ["make"], []]     # 10
+[shared]
+files = [".env", "../x",   # 12
+    "/etc/passwd"]         # 13
+[systmd]              # 14: so that nobody is told that a reload needs a command
+unit = "app"
+[service]
+on_deploy = "reload"
+backend = "systemd"   # 18
+[[health.check]]
+type = "htp"          # 20
+url = "localhost"
+[[health.check]]
+type = "http"         # not 23: it has a url
+ulr = "http://h/"     # 24
+timeout = 0           # 25
+[[health.check]]
+type = "tcp"
+address = "h"         # 28
+timeout = "soon"      # 29
+[releases]
+keep = 0              # 31
+"#;
+    let error =
+        config::parse_for(text, "deploykit.toml".into(), &Registry::built_in()).unwrap_err();
+    let lines: Vec<_> =
+        error.problems().iter().map(|p| error.position(p.span.clone().unwrap().start).0).collect();
+    let expected = [4, 6, 8, 9, 10, 12, 13, 14, 18, 20, 24, 25, 28, 29, 31];
+    assert_eq!(lines, expected, "{error:#}");
+}
+
+#[test]
+fn a_backend_that_the_program_does_not_have_is_told_with_its_place() {
+    let mut registry = Registry::built_in();
+    let none = |_: &BackendRequest<'_>| Err("not to be made".into());
+    registry.service("mine", std::sync::Arc::new(none));
+    let read = |text: &str| {
+        config::parse_for(&with_url(text), "deploykit.toml".into(), &registry).map(drop)
+    };
+    for (text, place, hint) in [
+        ("repo.backend = \"gti\"", "\"gti\"", "did you mean \"git\"?"),
+        ("build.backend = \"make\"", "\"make\"", "there are commands"),
+        ("service.backend = \"mime\"", "\"mime\"", "did you mean \"mine\"?"),
+        ("[[health.check]]\ntype = \"htpp\"", "\"htpp\"", "did you mean \"http\"?"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(pointed_at(&error), place, "{error:#}");
+        assert_eq!((error.kind(), error.hint().as_deref()), (Kind::Value, Some(hint)), "{error:#}");
+    }
+    read("service.backend = \"mine\"").unwrap();
+    read("service.backend = \"none\"\nbuild.backend = \"commands\"").unwrap();
 }
 
 #[test]

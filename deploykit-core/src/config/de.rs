@@ -45,7 +45,7 @@ pub(super) struct Fault {
     pub(super) span: Option<Range<usize>>,
     /// The path of the key, or of the table in which a key is missing.
     pub(super) path: String,
-    /// Where the key begins: by it the key can be left out.
+    /// Where the key, or the item of a list, begins: by it that can be left out.
     pub(super) entry: Option<usize>,
 }
 
@@ -121,7 +121,8 @@ impl de::Error for Fault {
 /// What a pass over the tree notes beside its result.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// Keys that are passed over, by the place where they begin: they are known to be wrong.
+    /// Keys and items that are passed over, by the place where they begin: they are known to be
+    /// wrong.
     pub(super) skipped: BTreeSet<usize>,
     pub(super) unknown: RefCell<Vec<Unknown>>,
 }
@@ -331,10 +332,16 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Fault> {
-        let Some((index, node)) = self.rest.next() else { return Ok(None) };
+        let skipped = &self.notes.skipped;
+        let next = self.rest.find(|(_, node)| !skipped.contains(&node.span.start));
+        let Some((index, node)) = next else { return Ok(None) };
         let path = format!("{}[{index}]", self.path);
         let reader = Reader { node, notes: self.notes, path: path.clone(), within: None };
-        seed.deserialize(reader).map(Some).map_err(|fault| fault.place(node, &path))
+        seed.deserialize(reader).map(Some).map_err(|fault| {
+            let mut fault = fault.place(node, &path);
+            fault.entry.get_or_insert(node.span.start);
+            fault
+        })
     }
 }
 

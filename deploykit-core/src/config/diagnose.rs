@@ -1,5 +1,7 @@
 //! From the tree to the model: every mistake of form in one go, each with its place and advice.
 
+use std::collections::BTreeSet;
+
 use super::de::{Fault, Keys, Misfit, Notes, Reader, Unknown, keys_of};
 use super::error::{ConfigErrorKind, Problem};
 use super::read::ConfigKind;
@@ -41,12 +43,23 @@ pub(super) fn newer_format(root: &Node) -> Option<Problem> {
     })
 }
 
+/// What was made of the tree.
+#[derive(Debug)]
+pub(super) struct Diagnosis {
+    /// The model, without what is wrong; nothing when there was too much of it.
+    pub(super) config: Option<Config>,
+    /// The mistakes of form.
+    pub(super) problems: Vec<Problem>,
+    /// Where the keys and items begin that the model is without.
+    pub(super) torn: BTreeSet<usize>,
+}
+
 /// Reads the model.
 ///
-/// A key with a wrong value is noted and left out, something stands in for a key that is missing,
-/// and the file is read again, until nothing is wrong: this finds all mistakes at once, and each of
-/// them once.
-pub(super) fn read(root: &Node, kind: ConfigKind) -> Result<Config, Vec<Problem>> {
+/// A key or an item with a wrong value is noted and left out, something stands in for a key that is
+/// missing, and the file is read again, until nothing is wrong: this finds all mistakes at once, and
+/// each of them once.
+pub(super) fn read(root: &Node, kind: ConfigKind) -> Diagnosis {
     let mut root = root.clone();
     let mut problems = Vec::new();
     let mut notes = Notes::default();
@@ -68,7 +81,9 @@ pub(super) fn read(root: &Node, kind: ConfigKind) -> Result<Config, Vec<Problem>
                 fill_in(&mut root, &fault, key)
             }
             _ => {
-                problems.push(misfit(&fault));
+                if !misses_items(&root, &fault, &notes) {
+                    problems.push(misfit(&fault));
+                }
                 fault.entry.is_some_and(|start| notes.skipped.insert(start))
             }
         };
@@ -79,9 +94,18 @@ pub(super) fn read(root: &Node, kind: ConfigKind) -> Result<Config, Vec<Problem>
     let mut unknown = notes.unknown.into_inner();
     unknown.sort_by_key(|unknown| unknown.span.start);
     problems.extend(the_first(&unknown, unknown_key));
-    match config {
-        Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(problems),
+    let mut torn = notes.skipped;
+    torn.extend(unknown.iter().map(|unknown| unknown.span.start));
+    Diagnosis { config, problems, torn }
+}
+
+/// Whether it is about a list that items were left out of: what it lacks is said of them.
+fn misses_items(root: &Node, fault: &Fault, notes: &Notes) -> bool {
+    match root.at(&parts(&fault.path)).map(|node| &node.value) {
+        Some(Value::List(items)) => {
+            items.iter().any(|item| notes.skipped.contains(&item.span.start))
+        }
+        _ => false,
     }
 }
 

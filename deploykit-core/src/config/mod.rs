@@ -1,6 +1,7 @@
 //! The configuration: its keys, how it is read, and errors that show the place.
 //!
-//! [`read_file`] and [`parse`] are the way to read one: they refuse unknown keys, check what keys
+//! [`read_file`] and [`parse`], and [`read_file_for`] and [`parse_for`] for a program that knows its
+//! backends, are the way to read one: they refuse unknown keys, check what keys
 //! demand of one another, and show the place of every mistake. The types themselves read what serde
 //! gives them and pass over keys that they do not know, so that a record made by a newer version can
 //! be read.
@@ -30,7 +31,9 @@ pub use model::*;
 #[cfg(feature = "http")]
 pub(crate) use pattern::PLACEHOLDERS;
 pub use pattern::Pattern;
-pub use read::{ConfigKind, DEPLOYKIT_TOML, Loaded, MFD_TOML, find, parse, read_file};
+pub use read::{
+    ConfigKind, DEPLOYKIT_TOML, Loaded, MFD_TOML, find, parse, parse_for, read_file, read_file_for,
+};
 pub(crate) use rules::split_address;
 pub use runtime::RuntimeConfig;
 #[cfg(feature = "schema")]

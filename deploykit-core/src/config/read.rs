@@ -6,12 +6,13 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::diagnose;
+use super::diagnose::{self, Diagnosis};
 use super::error::{ConfigError, ConfigErrorKind, Problem};
 use super::rules;
 use super::tree::{self, Node};
 use super::value::SecretValue;
 use super::{Argv, Config};
+use crate::registry::Registry;
 
 /// The name of deploykit's configuration file.
 pub const DEPLOYKIT_TOML: &str = "deploykit.toml";
@@ -72,14 +73,28 @@ pub fn find(dir: &Utf8Path) -> Result<Utf8PathBuf, ConfigError> {
     Err(ConfigError::of_file(dir, problem, None))
 }
 
-/// Reads a configuration file. One called `mfd.toml` is read as mfd's.
+/// Reads a configuration file. One called `mfd.toml` is read as mfd's. Any name of a backend or of a
+/// type of check is accepted: [`read_file_for`] knows which there are.
 ///
 /// # Errors
 /// [`ConfigError`]: the file cannot be read, holds a secret that others can read, or what it says is
 /// wrong.
 pub fn read_file(path: &Utf8Path) -> Result<Loaded, ConfigError> {
+    read(path, None)
+}
+
+/// Reads a configuration file, as [`read_file`] does, for a program that has these backends: the name
+/// of another one, or of another type of check, is a mistake that is shown with its place.
+///
+/// # Errors
+/// Those of [`read_file`], and a backend or a type of check that is not in the registry.
+pub fn read_file_for(path: &Utf8Path, registry: &Registry) -> Result<Loaded, ConfigError> {
+    read(path, Some(registry))
+}
+
+fn read(path: &Utf8Path, registry: Option<&Registry>) -> Result<Loaded, ConfigError> {
     let (text, metadata) = read_text(path)?;
-    let (config, root) = parse_tree(&text, path)?;
+    let (config, root) = parse_tree(&text, path, registry)?;
     let me = nix::unistd::geteuid().as_raw();
     refuse_exposed(path, &text, &config, &root, &metadata, me)?;
     Ok(Loaded {
@@ -104,19 +119,49 @@ pub fn read_file(path: &Utf8Path) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// [`ConfigError`], with every mistake that could be found at once.
 pub fn parse(text: &str, origin: &Utf8Path) -> Result<Config, ConfigError> {
-    parse_tree(text, origin).map(|(config, _)| config)
+    parse_tree(text, origin, None).map(|(config, _)| config)
 }
 
-fn parse_tree(text: &str, origin: &Utf8Path) -> Result<(Config, Node), ConfigError> {
+/// Reads a configuration from a text, as [`parse`] does, for a program that has these backends.
+///
+/// ```
+/// use deploykit_core::{Registry, config};
+///
+/// let text = "repo.url = \"/srv/app.git\"\nservice.backend = \"comand\"";
+/// let error = config::parse_for(text, "deploykit.toml".into(), &Registry::built_in()).unwrap_err();
+/// assert_eq!(error.to_string(), "deploykit.toml:2:19: there is no service backend \"comand\"");
+/// assert_eq!(error.hint().as_deref(), Some("did you mean \"command\"?"));
+/// ```
+///
+/// # Errors
+/// Those of [`parse`], and a backend or a type of check that is not in the registry.
+pub fn parse_for(
+    text: &str,
+    origin: &Utf8Path,
+    registry: &Registry,
+) -> Result<Config, ConfigError> {
+    parse_tree(text, origin, Some(registry)).map(|(config, _)| config)
+}
+
+fn parse_tree(
+    text: &str,
+    origin: &Utf8Path,
+    registry: Option<&Registry>,
+) -> Result<(Config, Node), ConfigError> {
     let wrong = |problems| ConfigError::in_text(origin, text, problems);
     let root = tree::parse(text).map_err(|problem| wrong(vec![*problem]))?;
     if let Some(problem) = diagnose::newer_format(&root) {
         return Err(wrong(vec![problem]));
     }
     let kind = ConfigKind::of(origin);
-    let config = diagnose::read(&root, kind).map_err(&wrong)?;
-    let problems = rules::broken(&config, &root, kind);
-    if problems.is_empty() { Ok((config, root)) } else { Err(wrong(problems)) }
+    let Diagnosis { config, mut problems, torn } = diagnose::read(&root, kind);
+    if let Some(config) = &config {
+        problems.extend(rules::broken(config, &root, kind, &torn, registry));
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok((config, root)),
+        _ => Err(wrong(problems)),
+    }
 }
 
 fn read_text(path: &Utf8Path) -> Result<(String, Metadata), ConfigError> {

@@ -94,7 +94,7 @@ impl ApplicationBuilder {
             Some(config) => (config, None),
             None => {
                 let path = self.config_path.map_or_else(|| config::find(&root), Ok)?;
-                (config::read_file(&path)?.config, Some(path))
+                (config::read_file_for(&path, &self.registry)?.config, Some(path))
             }
         };
         let actor = self.actor.unwrap_or_else(|| Actor::current("library"));

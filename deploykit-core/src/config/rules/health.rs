@@ -2,6 +2,7 @@
 
 use super::Rules;
 use crate::config::error::{ConfigErrorKind, Problem};
+use crate::config::tree::Entry;
 use crate::config::{CheckConfig, EnvValue, HealthConfig};
 
 /// The checks that are built in: the key that each needs, and those that it takes beside it.
@@ -21,31 +22,52 @@ pub(super) fn check(rules: &mut Rules<'_>, health: &HealthConfig) {
     rules.longer_than_nothing(&["health", "deadline"], health.deadline);
     rules.at_least_one(&["health", "successes"], health.successes);
     rules.at_least_one(&["health", "failures"], health.failures);
-    if health.start_delay >= health.deadline && !health.deadline.get().is_zero() {
-        let key = if rules.key(&["health", "start_delay"]).is_some() {
-            "start_delay"
-        } else {
-            "deadline"
-        };
-        let why = "the first look would be taken after the deadline";
-        rules.wrong(&["health", key], why, None);
+    first_look(rules, health);
+    if !rules.has_all_items(&["health", "check"]) {
+        return;
     }
     for (index, check) in health.checks.iter().enumerate() {
         let number = index.to_string();
         let path = ["health", "check", &number];
         keys(rules, &path, check);
         values(rules, &path, check);
-        let label = check.label();
-        if health.checks[..index].iter().any(|other| other.label() == label) {
-            let key = if check.name.is_some() { "name" } else { "type" };
-            let path = [&path[..], &[key]].concat();
-            let message = format!("there is another check called {label:?}");
-            let problem = Problem::new(ConfigErrorKind::Conflict, message)
-                .at(rules.value(&path))
-                .hint(Some("give it another name = \"…\""));
-            rules.problems.push(problem);
-        }
+        name(rules, &path, check, &health.checks[..index]);
     }
+}
+
+fn first_look(rules: &mut Rules<'_>, health: &HealthConfig) {
+    let late = health.start_delay >= health.deadline && !health.deadline.get().is_zero();
+    let keys = ["start_delay", "deadline"];
+    let given = keys.map(|key| rules.root.find(&["health", key]));
+    let given: Vec<_> = given.into_iter().flatten().collect();
+    // A default stands in the place of a value that is wrong.
+    if !late || given.iter().any(|entry| rules.is_torn(entry.key_span.start)) {
+        return;
+    }
+    let Some(entry) = given.first() else { return };
+    let why = format!("`health.{}`: the first look would be taken after the deadline", entry.key);
+    let mut problem =
+        Problem::new(ConfigErrorKind::Conflict, why).at(Some(entry.node.span.clone()));
+    if let Some(other) = given.get(1) {
+        problem = problem.beside(Some(other.node.span.clone()), "the deadline");
+    }
+    rules.problems.push(problem);
+}
+
+/// No two checks may go by the same name.
+fn name(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig, before: &[CheckConfig]) {
+    let label = check.label();
+    let Some(other) = before.iter().position(|other| other.label() == label) else { return };
+    // Without its target a check goes by its type alone.
+    if !rules.is_whole(path) || !rules.is_whole(&["health", "check", &other.to_string()]) {
+        return;
+    }
+    let key = if check.name.is_some() { "name" } else { "type" };
+    let message = format!("there is another check called {label:?}");
+    let problem = Problem::new(ConfigErrorKind::Conflict, message)
+        .at(rules.value(&[path, &[key]].concat()))
+        .hint(Some("give it another name = \"…\""));
+    rules.problems.push(problem);
 }
 
 /// Keys that do not belong to the check's type, or are missing.
@@ -56,7 +78,8 @@ fn keys(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig) {
     };
     let given = rules.root.at(path).map(|node| node.entries()).unwrap_or_default();
     let takes = |key: &str| COMMON.contains(&key) || key == *needed || more.contains(&key);
-    let strange: Vec<_> = given.iter().filter(|entry| !takes(&entry.key)).collect();
+    let is_new = |entry: &&Entry| !rules.is_torn(entry.key_span.start);
+    let strange: Vec<_> = given.iter().filter(|entry| !takes(&entry.key)).filter(is_new).collect();
     for entry in strange {
         let owner = BUILT_IN
             .iter()
@@ -66,7 +89,7 @@ fn keys(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig) {
         let problem = Problem::new(ConfigErrorKind::Conflict, message);
         rules.problems.push(problem.at(Some(entry.key_span.clone())).hint(hint));
     }
-    if !given.iter().any(|entry| entry.key == *needed) {
+    if !given.iter().any(|entry| entry.key == *needed) && rules.is_whole(path) {
         let place = rules.value(&[path, &["type"]].concat());
         let message = format!("a check of type \"{kind}\" needs `{needed}`");
         let hint = match *kind {

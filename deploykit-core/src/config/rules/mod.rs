@@ -1,5 +1,6 @@
 //! What the keys of a configuration demand of one another, and of their values beyond the form.
 
+mod backends;
 mod health;
 mod repo;
 mod service;
@@ -7,31 +8,43 @@ mod shared;
 
 pub(crate) use health::split_address;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::error::{ConfigErrorKind, Problem};
 use super::read::ConfigKind;
-use super::tree::Node;
+use super::tree::{Node, Value};
 use super::value::{EnvValue, Period};
 use super::{BuildConfig, Config};
+use crate::registry::Registry;
 
-/// Every rule that the configuration breaks.
-pub(super) fn broken(config: &Config, root: &Node, kind: ConfigKind) -> Vec<Problem> {
-    let mut rules = Rules { root, problems: Vec::new() };
+/// Every rule that the configuration breaks. `torn` is where the keys and items begin that it is
+/// without, since they are wrong already: nothing is said of what may be in order with them.
+pub(super) fn broken(
+    config: &Config,
+    root: &Node,
+    kind: ConfigKind,
+    torn: &BTreeSet<usize>,
+    registry: Option<&Registry>,
+) -> Vec<Problem> {
+    let mut rules = Rules { root, torn, problems: Vec::new() };
     repo::check(&mut rules, &config.repo);
     build(&mut rules, &config.build, kind);
     shared::check(&mut rules, &config.shared);
     service::check(&mut rules, config);
     health::check(&mut rules, &config.health);
+    if let Some(registry) = registry {
+        backends::check(&mut rules, config, registry);
+    }
     rules.at_least_one(&["releases", "keep"], config.releases.keep);
     rules.at_least_one(&["history", "keep"], config.history.keep);
     rules.problems
 }
 
-/// The tree, for the places, and what was found.
+/// The tree, for the places, what of it is left out, and what was found.
 struct Rules<'a> {
     root: &'a Node,
+    torn: &'a BTreeSet<usize>,
     problems: Vec<Problem>,
 }
 
@@ -44,6 +57,35 @@ impl Rules<'_> {
     /// Where a key stands.
     fn key(&self, path: &[&str]) -> Option<Range<usize>> {
         self.root.find(path).map(|entry| entry.key_span.clone())
+    }
+
+    /// Whether the configuration has everything that stands at a path, so that what its keys demand
+    /// of one another can be asked. A table's name that is misspelt may be the name of this one.
+    fn is_whole(&self, path: &[&str]) -> bool {
+        let top = self.root.entries().iter().all(|entry| !self.is_torn(entry.key_span.start));
+        top && self.root.at(path).is_none_or(|node| self.has_all(node))
+    }
+
+    /// Whether every item of a list is there, so that they are counted as in the file.
+    fn has_all_items(&self, path: &[&str]) -> bool {
+        let items = self.root.at(path).map(Node::items).unwrap_or_default();
+        items.iter().all(|item| !self.is_torn(item.span.start))
+    }
+
+    fn has_all(&self, node: &Node) -> bool {
+        match &node.value {
+            Value::Table(entries) => entries
+                .iter()
+                .all(|entry| !self.is_torn(entry.key_span.start) && self.has_all(&entry.node)),
+            Value::List(items) => {
+                items.iter().all(|item| !self.is_torn(item.span.start) && self.has_all(item))
+            }
+            _ => true,
+        }
+    }
+
+    fn is_torn(&self, start: usize) -> bool {
+        self.torn.contains(&start)
     }
 
     /// A value that the key does not take.
@@ -126,12 +168,16 @@ fn build(rules: &mut Rules<'_>, build: &BuildConfig, kind: ConfigKind) {
         let hint = "turn each command into a [[build.step]] with `command = […]`";
         rules.together(&["build", "commands"], &["build", "step"], hint);
     }
-    if kind == ConfigKind::Mfd && rules.key(&["build", "commands"]).is_none() {
+    let lacks_commands = rules.key(&["build", "commands"]).is_none();
+    if kind == ConfigKind::Mfd && lacks_commands && rules.is_whole(&["build"]) {
         let hint = "commands = [[\"make\"]], or commands = [] if there is nothing to build";
         rules.missing(rules.value(&["build"]), "`commands` is missing in `build`", Some(hint));
     }
     rules.longer_than_nothing(&["build", "timeout"], build.timeout);
     rules.environment(&["build", "env"], &build.env);
+    if !rules.has_all_items(&["build", "step"]) {
+        return;
+    }
     for (index, step) in build.steps.iter().enumerate() {
         let index = index.to_string();
         let path = ["build", "step", &index];

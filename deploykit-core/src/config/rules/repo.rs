@@ -9,7 +9,7 @@ pub(super) fn check(rules: &mut Rules<'_>, repo: &RepoConfig) {
         let hint = "a token is used without a password, or as the password of a user name";
         rules.together(&["repo", "token"], &["repo", "password"], hint);
     }
-    if repo.password.is_some() && repo.username.is_none() {
+    if repo.password.is_some() && repo.username.is_none() && rules.is_whole(&["repo"]) {
         let place = rules.key(&["repo", "password"]);
         let hint = "username = \"…\" beside it, or token = \"…\" in its place";
         rules.missing(place, "`repo.password` needs `repo.username`", Some(hint));

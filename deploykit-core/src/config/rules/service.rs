@@ -16,7 +16,8 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
         }
     }
     // What another backend makes of the commands is its own business.
-    if matches!(service.backend.as_deref(), None | Some("command")) {
+    let commanded = matches!(service.backend.as_deref(), None | Some("command"));
+    if commanded && rules.is_whole(&["service"]) && rules.is_whole(&["systemd"]) {
         commands(rules, service, config.systemd.unit.is_some());
     }
 }

@@ -6,6 +6,9 @@ use crate::config::SharedConfig;
 use crate::config::error::{ConfigErrorKind, Problem};
 
 pub(super) fn check(rules: &mut Rules<'_>, shared: &SharedConfig) {
+    if !rules.is_whole(&["shared"]) {
+        return;
+    }
     let lists =
         [("files", &shared.files), ("dirs", &shared.dirs), ("build_dirs", &shared.build_dirs)];
     let numbered = lists.iter().flat_map(|(key, list)| {
