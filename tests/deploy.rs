@@ -347,11 +347,33 @@ fn a_missing_shared_file_fails_before_anything_is_built() {
     let shared = "[shared]\nfiles = [\"secret.key\"]\n";
     app.configure(&format!("{}{SHORT}{shared}", build_with("touch \"$DEPLOYKIT_APP/built\"")));
     app.commit("one");
-    app.run(&["deploy"]).expect(1).says("shared files are missing: secret.key").says("shared");
-    assert!(!app.path("built").exists());
-    app.write("shared/secret.key", "k");
+    let ran = app.run(&["deploy"]).expect(1).says("error: shared files are missing: secret.key");
+    assert!(!app.path("built").exists() && !app.path("releases").exists(), "{ran}");
+    app.run(&["plan"]).expect(1).says("error: shared files are missing: secret.key");
+    // What the hint says works.
+    app.write("key", "k");
+    for command in ran.stderr.split('`').skip(1).step_by(2) {
+        let command = command.replace("FILE", "key");
+        let mut shell = std::process::Command::new("sh");
+        let status = shell.args(["-c", &command]).current_dir(app.root()).status().unwrap();
+        assert!(status.success(), "{command}");
+    }
+    app.run(&["plan"]).expect(10);
     app.deploy();
     assert_eq!(app.read("active/secret.key"), "k");
+}
+
+#[test]
+fn a_shared_file_that_is_configured_later_comes_from_the_repository_as_at_first() {
+    let app = App::new();
+    app.deploy();
+    let shared = "[shared]\nfiles = [\"etc/app.conf\"]\n";
+    app.configure(&format!("{BUILD}{SHORT}{shared}"));
+    app.run(&["deploy"]).expect(1).says("error: shared files are missing: etc/app.conf");
+    app.repo.write("etc/app.conf", "seed");
+    app.deploy_version("two");
+    assert_eq!(app.read("shared/etc/app.conf"), "seed");
+    assert!(app.path("active/etc/app.conf").is_symlink());
 }
 
 #[test]
@@ -362,6 +384,7 @@ fn a_disk_without_room_is_told_with_the_numbers_before_anything_begins() {
         app.commit("one");
         let ran = app.run(&["deploy"]).expect(1).says("has not enough room").says(unit);
         assert!(ran.stderr.chars().any(|c| c.is_ascii_digit()), "{ran}");
+        app.run(&["plan"]).expect(1).says("has not enough room").says(unit);
         assert!(app.releases().is_empty() && !app.is_active());
     }
 }

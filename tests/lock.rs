@@ -94,6 +94,7 @@ fn while_a_release_is_on_probation_another_deployment_waits_and_an_operator_does
     until("somebody watches", || app.json(&["status"])["watching"].is_object());
     app.commit("two");
     app.run(&["deploy"]).expect(4).says("is on probation until").says("deploykit confirm");
+    app.run(&["plan"]).expect(4).says("is on probation until").says("deploykit confirm");
     let waiting = app.start(&["deploy", "--wait"]);
     app.run(&["confirm"]).expect(0);
     deploying.wait().expect(0);

@@ -157,8 +157,8 @@ pub struct BuildStep {
 #[serde(default)]
 #[non_exhaustive]
 pub struct SharedConfig {
-    /// Files, linked before the build. One that is missing in `shared/` is copied from the first
-    /// release if that has it; otherwise the deployment fails before the build.
+    /// Files, linked before the build. One that is missing in `shared/` is copied from the release if
+    /// that has it; otherwise the deployment fails before the build.
     pub files: Vec<RelPath>,
     /// Directories, linked after the build; made when they are missing.
     pub dirs: Vec<RelPath>,

@@ -25,6 +25,7 @@ impl Application {
         let ctx = self.masked(ctx);
         let state = self.state()?;
         let state = sweep::without_gone(self, state)?;
+        self.refuse_beside_probation(&state)?;
         let path = self.activator().active()?;
         let active = path.and_then(|path| release_in(&self.layout, &state, &path)).cloned();
         let resolved = self.resolve(&ctx, &request.revision)?;
@@ -37,6 +38,7 @@ impl Application {
                 let active = proved_or_before(&state, active.as_ref(), &resolved);
                 let mut plan = self.plan_deployment(&ctx, &state, active, request, &resolved)?;
                 self.preflight(&ctx, &state, &mut plan)?;
+                self.refuse_unmakeable(&ctx, &state, &plan, &resolved)?;
                 Ok(plan)
             }
         }
@@ -77,6 +79,7 @@ impl Application {
             stuck?;
             return Ok(self.nothing(&session, asked, Some(&resolved), why.clone()));
         }
+        self.refuse_unmakeable(&ctx, session.state(), &plan, &resolved)?;
         let resolved = Some(resolved);
         let run = Start { app: self, ctx, plan, active, resolved, spares: false, begun }
             .begin(&mut session)?;

@@ -1,9 +1,11 @@
 //! Why the engine refused or could not begin something.
 
-use camino::Utf8PathBuf;
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cancel::{Cancelled, Cause};
-use crate::config::ConfigError;
+use crate::config::{Argv, ConfigError};
 use crate::id::{DeploymentId, ReleaseId, SourceId};
 use crate::process::ProcessError;
 use crate::registry::RegistryError;
@@ -268,9 +270,7 @@ impl Error {
             Self::NoSuchDeployment { id: Some(_) } => {
                 Some("`deploykit history` shows what there is".into())
             }
-            Self::SharedMissing { directory, .. } => {
-                Some(format!("put them into {directory}; releases link to them there"))
-            }
+            Self::SharedMissing { paths, directory } => Some(how_to_share(paths, directory)),
             Self::SharedKind { .. } => Some(
                 "move it away; shared.files and shared.dirs of the configuration say what is what"
                     .into(),
@@ -291,6 +291,24 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// How missing shared files come to be there: commands that work whatever is there already.
+fn how_to_share(paths: &[String], directory: &Utf8Path) -> String {
+    let files: Vec<Utf8PathBuf> = paths.iter().map(|path| directory.join(path)).collect();
+    let parents: BTreeSet<&Utf8Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let quoted = |words: Vec<&str>| {
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        Argv::try_from(words).map(|command| command.to_string()).unwrap_or_default()
+    };
+    let mkdir = ["mkdir", "-p"].into_iter().chain(parents.into_iter().map(Utf8Path::as_str));
+    let mut commands = vec![quoted(mkdir.collect())];
+    commands.extend(files.iter().map(|file| quoted(vec!["cp", "FILE", file.as_str()])));
+    let commands: Vec<_> = commands.iter().map(|command| format!("`{command}`")).collect();
+    format!(
+        "put them there: {}; or into the repository, from which the first copy is taken",
+        commands.join(", ")
+    )
 }
 
 /// An error and its causes in one line: `failed to open x: no such file`.

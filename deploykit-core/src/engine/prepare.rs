@@ -2,9 +2,11 @@
 
 use std::hash::{BuildHasher as _, Hasher as _};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
+use super::application::Application;
 use super::error::Error;
+use super::report::{Action, Plan};
 use super::run::{Making, Run};
 use super::transition::Happened;
 use super::trouble::Trouble;
@@ -13,9 +15,34 @@ use crate::context::Context;
 use crate::id::ReleaseId;
 use crate::process::{self, BUILD_MARKER, GRACE};
 use crate::state::files::{At as _, sync_dir};
-use crate::state::{DeploymentRecord, Layout, Record};
+use crate::state::{DeploymentRecord, Layout, Record, ReleaseRecord, State};
 use crate::step::Step;
-use crate::traits::{BuildRequest, TreeSize};
+use crate::traits::{BuildRequest, Resolved, TreeSize};
+
+impl Application {
+    /// Refuses a plan that cannot be carried out, as far as that is known before anything is fetched.
+    pub(super) fn refuse_unmakeable(
+        &self,
+        ctx: &Context,
+        state: &State,
+        plan: &Plan,
+        resolved: &Resolved,
+    ) -> Result<(), Error> {
+        if plan.action != Action::Build {
+            return Ok(());
+        }
+        let source = self.source()?;
+        let brings = |path: &Utf8Path| source.has_file(ctx, &resolved.id, path);
+        shared::missing_files(&self.layout, &self.config.shared, brings)?;
+        let last = plan.from.as_ref().and_then(|from| state.release(from));
+        disk::guard(self.layout.root(), &self.config.disk, taken(last))
+    }
+}
+
+/// What the last release took: the next will take that, more or less, its build included.
+fn taken(last: Option<&ReleaseRecord>) -> TreeSize {
+    last.map_or_else(TreeSize::default, |release| TreeSize::new(release.bytes, release.entries))
+}
 
 impl Run<'_> {
     /// Does one step of making the release.
@@ -52,14 +79,8 @@ impl Run<'_> {
 
     fn fetch(&mut self) -> Result<String, Trouble> {
         let (layout, config) = (&self.app.layout, &self.app.config);
-        if self.from.is_some() {
-            shared::missing_files(layout, &config.shared)?;
-        }
-        // What the last release took, the next will take, more or less, its build included.
         let from = self.from.clone();
-        let last = self.release(from.as_ref());
-        let last = last.map_or_else(TreeSize::default, |r| TreeSize::new(r.bytes, r.entries));
-        disk::guard(layout.root(), &config.disk, last)?;
+        let last = taken(self.release(from.as_ref()).as_ref());
         let making = self.making()?;
         making.source.fetch(&self.ctx, &making.resolved)?;
         let size = making.source.size(&self.ctx, &making.resolved.id)?;

@@ -16,6 +16,18 @@ use crate::state::{
 };
 use crate::traits::Activator;
 
+impl Application {
+    /// Refuses what could not begin now, since somebody watches a probation.
+    pub(super) fn refuse_beside_probation(&self, state: &State) -> Result<(), Error> {
+        match &state.probation {
+            Some(probation) if is_watched(&self.layout)? => {
+                Err(Error::OnProbation { probation: Box::new(probation.clone()) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The right to change an application, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Session {

@@ -23,12 +23,18 @@ struct Place {
     target: Utf8PathBuf,
 }
 
-/// The shared files that are missing in `shared/`, when there have been releases before: then
-/// nothing will bring them, and it is better to fail before anything is fetched.
-pub(crate) fn missing_files(layout: &Layout, config: &SharedConfig) -> Result<(), Error> {
+/// Refuses when a shared file is missing that the release will not bring, as far as that is known:
+/// it is better to fail before anything is fetched.
+pub(crate) fn missing_files(
+    layout: &Layout,
+    config: &SharedConfig,
+    brings: impl Fn(&Utf8Path) -> Option<bool>,
+) -> Result<(), Error> {
     let mut missing = Vec::new();
     for path in &config.files {
-        if !is_shared_file(&layout.shared().join(path.as_path()))? {
+        let shared = layout.shared().join(path.as_path());
+        let to_seed = || !exists(&shared) && brings(path.as_path()) != Some(false);
+        if !is_shared_file(&shared)? && !to_seed() {
             missing.push(path);
         }
     }
@@ -229,7 +235,9 @@ mod tests {
         let error = link_files(&app.layout, &config, &app.root).unwrap_err();
         assert_eq!(error.to_string(), "shared files are missing: a, b/c");
         assert!(is_file(&app.root.join("d")));
-        assert!(missing_files(&app.layout, &config).is_err());
+        let early = |brings| missing_files(&app.layout, &config, |_| brings);
+        assert!(early(Some(false)).is_err());
+        assert!(early(Some(true)).is_ok() && early(None).is_ok());
     }
 
     #[test]

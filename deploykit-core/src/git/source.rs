@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use gix::ObjectId;
 
-use super::cache::Cache;
+use super::cache::{self, Cache};
 use super::credentials::GitCredentials;
 use super::fault::Fault;
 use super::inspect::{Objection, inspect};
@@ -261,6 +261,16 @@ impl Source for GitSource {
         let (id, repository) = (commit_of(source)?, self.repository()?);
         let size = self.inspect(ctx, &repository, source, id);
         size.map(Some).map_err(|objection| objection.into_error(source))
+    }
+
+    fn has_file(&self, _: &Context, source: &SourceId, path: &Utf8Path) -> Option<bool> {
+        let (id, repository) = (commit_of(source).ok()?, self.repository().ok()?);
+        if self.remote().is_some() && !cache::has(&repository, id) {
+            return None;
+        }
+        let tree = repository.find_commit(id).ok()?.tree().ok()?;
+        let entry = tree.lookup_entry_by_path(path).ok()?;
+        Some(entry.is_some_and(|entry| entry.mode().is_blob()))
     }
 
     fn materialise(

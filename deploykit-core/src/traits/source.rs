@@ -101,6 +101,13 @@ pub trait Source: Any + Send + Sync + Debug {
         Ok(None)
     }
 
+    /// Whether the tree of `source` has a file at this path, and no link or directory; `None` when
+    /// that cannot be told without fetching. Changes nothing, and may be called at any time.
+    fn has_file(&self, ctx: &Context, source: &SourceId, path: &Utf8Path) -> Option<bool> {
+        let _ = (ctx, source, path);
+        None
+    }
+
     /// Writes the tree of `source`, the same each time, into the empty directory `into`, and nothing outside it. The
     /// tree is complete when it returns `Ok`, but need not be on disk durably.
     ///

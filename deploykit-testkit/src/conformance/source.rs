@@ -111,6 +111,12 @@ fn content_is_written_faithfully(
         cut_off();
     }
     let size = source.size(&ctx, &known.id).expect("its size");
+    for (path, _) in case.files {
+        let told = source.has_file(&ctx, &known.id, Utf8Path::new(path));
+        assert_ne!(told, Some(false), "{path} is in the tree");
+    }
+    let told = source.has_file(&ctx, &known.id, Utf8Path::new("no/such/file"));
+    assert_ne!(told, Some(true), "no/such/file is not in the tree");
     let written = materialise(scene, source, known, "one");
     assert_eq!(written.1, wanted(case.files), "the tree is not what it should be");
     let again = materialise(scene, source, known, "two");

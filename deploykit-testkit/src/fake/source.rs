@@ -53,6 +53,10 @@ impl Source for FakeSource {
         Ok(())
     }
 
+    fn has_file(&self, _: &Context, source: &SourceId, path: &Utf8Path) -> Option<bool> {
+        self.0.world().fetched.contains(source).then(|| path == "content")
+    }
+
     fn materialise(
         &self,
         ctx: &Context,
