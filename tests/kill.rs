@@ -146,6 +146,54 @@ fn killed_while_the_service_restarts_then_recover() {
 }
 
 #[test]
+fn a_rollback_killed_while_the_service_restarts_is_told_as_what_the_next_one_finishes() {
+    let app = App::served(SHORT);
+    app.deploy();
+    let first = app.active_release();
+    for version in ["two", "three"] {
+        app.deploy_version(version);
+    }
+    app.run(&["rollback", &first]).expect(0);
+    app.run(&["deploy", "--retry"]).expect(0);
+    app.close_gate("start");
+    let going_back = app.start(&["rollback", &first]);
+    let starting = app.wait_at_gate("start");
+    app.write("starting", &starting.to_string());
+    kill_in_the_service(&app, going_back);
+    let status = app.json(&["status"]);
+    let broken = &status["broken_off"][0];
+    assert_eq!((&broken["stage"], &broken["failure"]), (&"activated".into(), &Value::Null));
+    assert_eq!((&broken["to"], &broken["finished_by_rollback"]), (&first.into(), &true.into()));
+    let told = app.run(&["status"]).expect(0).tells("did not get to its end").tells("would finish");
+    assert!(!told.stdout.contains("would go to"), "{told}");
+    app.run(&["rollback"]).expect(0);
+    app.assert_serves("one");
+    assert_eq!(app.json(&["status"])["broken_off"], Value::Array(Vec::new()));
+}
+
+/// What failed is in the log of what was ended in order, and not in that of what was killed.
+#[test]
+fn what_is_stuck_tells_why_and_is_not_told_as_broken_off() {
+    let app = App::served(SHORT);
+    app.deploy();
+    app.write("active/unstartable", "");
+    app.commit_with("two", &["ill"]);
+    app.run(&["deploy"]).expect(5);
+    let status = app.json(&["status"]);
+    let broken = &status["broken_off"][0];
+    assert_eq!(broken["stage"], "going-back");
+    assert!(broken["reason"].as_str().unwrap().contains("it is ill"), "{broken}");
+    let failure = broken["failure"].as_str().unwrap();
+    assert!(failure.starts_with("service failed: ") && failure.contains("start"), "{failure}");
+    let told = app.run(&["status"]).expect(0).tells("could be brought neither to its end nor back");
+    assert!(told.stdout.contains("it was to go back: not well within 2 s: fit"), "{told}");
+    assert!(!told.stdout.contains("broken off"), "{told}");
+    app.remove("active/unstartable");
+    app.run(&["recover"]).expect(0);
+    app.assert_serves("one");
+}
+
+#[test]
 fn killed_while_the_service_restarts_then_rollback() {
     let (app, deploying) = stuck_in_the_service(SHORT);
     kill_in_the_service(&app, deploying);

@@ -24,9 +24,9 @@ pub use backend::{Symlink, service_backend_name};
 pub use cancel::{Cancellation, Cancelled, Cause};
 pub use context::{Clock, Context, SystemClock};
 pub use engine::{
-    Action, Application, ApplicationBuilder, CheckView, DeployRequest, Error, ErrorKind, Failure,
-    Plan, Recovery, ReleaseView, Report, RestartRequest, RollbackRequest, Status, UninstallRequest,
-    Uninstalled,
+    Action, Application, ApplicationBuilder, BrokenOff, CheckView, DeployRequest, Error, ErrorKind,
+    Failure, Plan, Recovery, ReleaseView, Report, RestartRequest, RollbackRequest, Stage, Status,
+    UninstallRequest, Uninstalled,
 };
 pub use event::{Event, EventKind, EventSink, FnSink, NoEvents, Sinks, Stream, Unit};
 pub use id::{BuildDigest, DeploymentId, Identity, InvalidName, ReleaseId, Revision, SourceId};

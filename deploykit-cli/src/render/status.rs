@@ -2,7 +2,7 @@
 
 use deploykit::state::{DeploymentRecord, Holder};
 use deploykit::traits::ServiceState;
-use deploykit::{ReleaseView, Status};
+use deploykit::{BrokenOff, ReleaseView, Stage, Status};
 
 use super::paint::Paint;
 use super::releases::{outcome, short_name};
@@ -18,6 +18,7 @@ pub(crate) fn screen(status: &Status, times: Times, paint: Paint) -> String {
     rows.extend(checks(status, paint).map(|text| ("checks", text)));
     rows.extend(probation(status, times, paint).map(|text| ("probation", text)));
     rows.extend(busy(status, times).map(|text| ("busy", text)));
+    rows.extend(unfinished(status, paint).map(|text| ("unfinished", text)));
     rows.extend(hold(status, times, paint).map(|text| ("hold", text)));
     rows.push(("rollback", rollback(status, times)));
     rows.extend(last(status, times, paint).map(|text| ("last", text)));
@@ -56,7 +57,37 @@ fn active(status: &Status, times: Times, paint: Paint) -> String {
     if !status.intact {
         text.push_str(&format!("\n{}", paint.bad("its directory is gone")));
     }
+    if let Some(broken) = status.broken_off.iter().find(|broken| is_unsettled(broken)) {
+        let what = format!("deployment {} did not get to its end: see below", broken.deployment);
+        text.push_str(&format!("\n{}", paint.warn(&what)));
+    }
     text
+}
+
+/// Whether the service may run something else than what is active.
+fn is_unsettled(broken: &BrokenOff) -> bool {
+    !matches!(broken.stage, Stage::Preparing | Stage::Confirmed)
+}
+
+/// What was begun and not ended, and what is known of it.
+fn unfinished(status: &Status, paint: Paint) -> Option<String> {
+    let one = |broken: &BrokenOff| {
+        let how = match (&broken.failure, broken.stage) {
+            (Some(_), _) => "could be brought neither to its end nor back",
+            (None, Stage::Preparing) => "broken off before anything was activated",
+            (None, Stage::Confirmed) => "broken off when all was done but to record its end",
+            (None, Stage::GoingBack) => "broken off on its way back: the service may not run",
+            (None, _) => "broken off after it had activated its release: its service may not run",
+        };
+        let request = clean(&broken.request.to_string());
+        let mut lines = vec![format!("#{} {request}: {}", broken.deployment, paint.warn(how))];
+        let reason = broken.reason.as_deref().map(|why| format!("it was to go back: {why}"));
+        let failure = broken.failure.clone();
+        lines.extend(reason.into_iter().chain(failure).map(|line| clean_lines(&line)));
+        lines.join("\n")
+    };
+    let lines: Vec<_> = status.broken_off.iter().map(one).collect();
+    Some(lines.join("\n")).filter(|text| !text.is_empty())
 }
 
 fn service(status: &Status, times: Times, paint: Paint) -> Option<String> {
@@ -135,6 +166,13 @@ fn hold(status: &Status, times: Times, paint: Paint) -> Option<String> {
 }
 
 fn rollback(status: &Status, times: Times) -> String {
+    if let Some(broken) = status.broken_off.iter().find(|broken| broken.finished_by_rollback) {
+        let to = broken.to.as_ref().map_or_else(String::new, |to| format!(", to {to}"));
+        return format!(
+            "would finish that of deployment {}{to}, and go no further",
+            broken.deployment
+        );
+    }
     let Some(release) = &status.rollback else { return "there is nothing to go back to".into() };
     let last = release
         .activated
@@ -163,11 +201,16 @@ fn hints(status: &Status) -> Vec<String> {
     if let Some(last) = status.last.as_ref().filter(|last| failed(last)) {
         hints.push(format!("`deploykit show {}` tells what happened", last.id));
     }
-    if let Some(deployment) = status.unfinished {
-        hints.push(format!(
-            "deployment {deployment} was broken off: `deploykit recover` puts that right, as does the next deployment"
-        ));
-    }
+    hints.extend(status.broken_off.iter().map(|broken| match &broken.failure {
+        Some(_) => format!(
+            "mend the cause; then `deploykit recover` goes on with deployment {}",
+            broken.deployment
+        ),
+        None => format!(
+            "deployment {} was broken off: `deploykit recover` puts that right, as does the next deployment",
+            broken.deployment
+        ),
+    }));
     if !status.intact {
         hints
             .push("`deploykit deploy` or `deploykit rollback` makes a release active again".into());
@@ -290,10 +333,62 @@ hint: `deploykit show 7` tells what happened
         assert!(last(json!(null)).ends_with(": goes on\n"));
     }
 
+    fn broken_off(stage: &str, failure: Option<&str>, finished_by_rollback: bool) -> String {
+        shown(&json!({
+            "link": "releases/old", "active": release("old", "confirmed"), "unfinished": 7,
+            "rollback": release("older", "confirmed"),
+            "broken_off": [{
+                "deployment": 7, "request": { "verb": "rollback" }, "stage": stage, "to": "old",
+                "reason": failure.map(|_| "http: 500"), "failure": failure,
+                "finished_by_rollback": finished_by_rollback,
+            }],
+        }))
+    }
+
+    #[test]
+    fn what_was_killed_after_the_activation_is_not_told_as_if_it_served() {
+        let expected = "\
+active       old (abababababab, main)
+             confirmed, activated 2 min ago
+             deployment 7 did not get to its end: see below
+checks       none configured: nothing tells whether it works
+unfinished   #7 rollback: broken off after it had activated its release: its service may not run
+rollback     would finish that of deployment 7, to old, and go no further
+hint: deployment 7 was broken off: `deploykit recover` puts that right, as does the next deployment
+";
+        let text = broken_off("activated", None, true);
+        assert!(text.ends_with(expected), "{text}");
+        let text = broken_off("preparing", None, false);
+        assert!(!text.contains("did not get to its end"), "{text}");
+        assert!(text.contains("before anything was activated"), "{text}");
+        assert!(text.contains("would go to older"), "{text}");
+    }
+
+    #[test]
+    fn what_could_not_be_brought_back_tells_why() {
+        let expected = "\
+unfinished   #7 rollback: could be brought neither to its end nor back
+             it was to go back: http: 500
+             service failed: it exited with code 1
+";
+        let text = broken_off("going-back", Some("service failed: it exited with code 1"), false);
+        assert!(text.contains(expected) && !text.contains("broken off"), "{text}");
+        assert!(
+            text.ends_with(
+                "hint: mend the cause; then `deploykit recover` goes on with deployment 7\n"
+            ),
+            "{text}"
+        );
+    }
+
     #[test]
     fn what_is_wrong_has_a_hint() {
         let status = json!({
             "link": "releases/new", "active": release("new", "confirmed"), "intact": false, "unfinished": 7,
+            "broken_off": [{
+                "deployment": 7, "request": { "verb": "deploy", "revision": null }, "stage": "preparing",
+                "to": null, "reason": null, "failure": null, "finished_by_rollback": false,
+            }],
             "hold": { "by": { "user": "ann", "via": "x" }, "since": "2026-11-21T10:00:00.000Z", "reason": "freeze" },
         });
         let text = shown(&status);

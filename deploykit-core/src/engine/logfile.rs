@@ -1,7 +1,7 @@
 //! The output of a deployment, kept as a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,6 +9,9 @@ use crate::event::{Event, EventKind, EventSink, Stream};
 use crate::id::DeploymentId;
 use crate::state::Layout;
 use crate::state::files::{At as _, FileError, private_dir};
+
+/// How much of the end of a log is looked through, in bytes.
+const LAST: u64 = 64 << 10;
 
 /// Writes every event but progress into the file of its deployment, a line each: the time, and what
 /// happened. That it cannot be written (a full disk) stops nothing.
@@ -68,6 +71,24 @@ fn describe(kind: &EventKind) -> Option<String> {
         EventKind::Note { message } => format!("note: {message}"),
         EventKind::DeploymentFinished { outcome, millis } => format!("== {outcome} in {millis} ms"),
         EventKind::Progress { .. } | EventKind::Unknown => return None,
+    })
+}
+
+/// What failed last in a deployment that ended by itself, by its log: the step and its error. Nothing
+/// when it was killed, which the log shows by not coming to an end.
+pub(super) fn last_failure(layout: &Layout, deployment: DeploymentId) -> Option<String> {
+    let mut file = File::open(layout.log(deployment)).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LAST))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LAST).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    // Behind the time, which is one word.
+    let mut lines = text.lines().rev().filter_map(|line| Some(line.split_once(' ')?.1));
+    lines.next().filter(|last| last.starts_with("== "))?;
+    lines.find_map(|line| {
+        let (step, error) = line.strip_prefix("-- ")?.split_once(" failed after ")?;
+        Some(format!("{step} failed: {}", error.split_once(": ")?.1))
     })
 }
 

@@ -42,6 +42,8 @@ mod watch;
 
 pub use application::{Application, ApplicationBuilder};
 pub use error::{Error, ErrorKind};
-pub use report::{Action, CheckView, Failure, Plan, Recovery, ReleaseView, Report, Status};
+pub use report::{
+    Action, BrokenOff, CheckView, Failure, Plan, Recovery, ReleaseView, Report, Stage, Status,
+};
 pub use request::{DeployRequest, RestartRequest, RollbackRequest};
 pub use uninstall::{UninstallRequest, Uninstalled};

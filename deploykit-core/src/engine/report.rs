@@ -162,6 +162,43 @@ pub struct CheckView {
     pub look: Look,
 }
 
+/// How far a deployment had come that nobody carries on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Stage {
+    /// Nothing was activated.
+    Preparing,
+    /// Its release was activated. Whether the service runs it is not certain.
+    Activated,
+    /// Its release was confirmed; only its end is not recorded.
+    Confirmed,
+    /// It was on its way back.
+    GoingBack,
+}
+
+/// A deployment that nobody carries on: it was killed, or could be brought neither to its end nor
+/// back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BrokenOff {
+    /// Its number.
+    pub deployment: DeploymentId,
+    /// What was asked for.
+    pub request: Request,
+    /// How far it had come.
+    pub stage: Stage,
+    /// The release that it was to activate, once it had a name.
+    pub to: Option<ReleaseId>,
+    /// Why it was taken back, if it was.
+    pub reason: Option<String>,
+    /// What kept it from getting to an end, by its log. Nothing when it was killed, and when the log
+    /// does not tell.
+    pub failure: Option<String>,
+    /// The next rollback that names no release finishes it, and goes no further.
+    pub finished_by_rollback: bool,
+}
+
 /// What goes on in an application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -186,6 +223,9 @@ pub struct Status {
     pub watching: Option<Holder>,
     /// A deployment that was killed and is not yet put right: `recover` does.
     pub unfinished: Option<DeploymentId>,
+    /// Every such deployment, the one begun last first, and what is known of it.
+    #[serde(default)]
+    pub broken_off: Vec<BrokenOff>,
     /// Whether the present release is pinned.
     pub hold: Option<Hold>,
     /// Where a rollback would go.

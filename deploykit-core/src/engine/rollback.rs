@@ -98,7 +98,7 @@ fn left_already(state: &State) -> Option<&ReleaseRecord> {
 }
 
 /// The rollback that was broken off and is asked for again.
-fn broken_off(state: &State, request: &RollbackRequest) -> Option<DeploymentId> {
+pub(super) fn broken_off(state: &State, request: &RollbackRequest) -> Option<DeploymentId> {
     let named = request.to.as_ref().and_then(|name| target::named(state, name).ok());
     let same = |record: &&DeploymentRecord| match &request.to {
         None => true,

@@ -3,15 +3,16 @@
 use super::application::Application;
 use super::error::Error;
 use super::place::release_in;
-use super::report::{CheckView, ReleaseView, Status};
+use super::report::{BrokenOff, CheckView, ReleaseView, Stage, Status};
+use super::request::RollbackRequest;
 use super::stored::StoredRelease;
-use super::watch;
+use super::{logfile, rollback, watch};
 use crate::config::RuntimeConfig;
 use crate::context::Context;
-use crate::id::DeploymentId;
+use crate::id::{DeploymentId, ReleaseId};
 use crate::state::files::At as _;
 use crate::state::lock::{Which, current_holder};
-use crate::state::{DeploymentRecord, ReleaseRecord, State};
+use crate::state::{DeploymentRecord, InProgress, Layout, ReleaseRecord, Request, State};
 
 /// How many of the last switches `status` shows.
 const SWITCHES: usize = 10;
@@ -77,13 +78,19 @@ impl Application {
         let intact = link.as_ref().is_none_or(|link| self.layout.root().join(link).is_dir());
         let busy = current_holder(&self.layout, Which::Main);
         let watching = current_holder(&self.layout, Which::Watch);
+        let broken_off = if busy.is_some() || watching.is_some() {
+            Vec::new()
+        } else {
+            broken_off(&self.layout, &state, found)
+        };
         let mut status = Status {
             root: self.layout.root().to_owned(),
             link,
             intact,
             service: None,
             checks: Vec::new(),
-            unfinished: unfinished(&state, busy.is_some(), watching.is_some()),
+            unfinished: broken_off.first().map(|broken| broken.deployment),
+            broken_off,
             busy,
             watching,
             rollback: releases.into_iter().find(|release| release.rollback),
@@ -139,10 +146,34 @@ fn releases_of(state: &State, active: Option<&ReleaseRecord>) -> Vec<ReleaseView
     views
 }
 
-/// A deployment that nobody carries on any more.
-fn unfinished(state: &State, busy: bool, watching: bool) -> Option<DeploymentId> {
-    if busy || watching {
-        return None;
+/// The deployments that nobody carries on, the one begun last first.
+fn broken_off(layout: &Layout, state: &State, active: Option<&ReleaseRecord>) -> Vec<BrokenOff> {
+    let again = rollback::broken_off(state, &RollbackRequest::previous());
+    let one = |progress: &InProgress| {
+        let record = state.deployment(progress.deployment);
+        BrokenOff {
+            deployment: progress.deployment,
+            request: record.map_or(Request::Unknown, |record| record.request.clone()),
+            stage: stage(progress, active),
+            to: record.and_then(|record| record.to.clone()),
+            reason: progress.revert.as_ref().map(|revert| revert.reason.clone()),
+            failure: logfile::last_failure(layout, progress.deployment),
+            finished_by_rollback: again == Some(progress.deployment),
+        }
+    };
+    state.open.iter().rev().map(one).collect()
+}
+
+fn stage(progress: &InProgress, active: Option<&ReleaseRecord>) -> Stage {
+    // It may have been killed between the switch of the link and the record of that.
+    let switched = |(_, to): &(Option<ReleaseId>, Option<ReleaseId>)| {
+        active.is_some_and(|active| to.as_ref() == Some(&active.id))
+    };
+    let activated = progress.activated || progress.intended.as_ref().is_some_and(switched);
+    match () {
+        () if progress.revert.is_some() => Stage::GoingBack,
+        () if !activated => Stage::Preparing,
+        () if progress.confirmed => Stage::Confirmed,
+        () => Stage::Activated,
     }
-    state.open.last().map(|progress| progress.deployment)
 }
