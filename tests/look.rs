@@ -103,6 +103,34 @@ fn looking_changes_nothing_and_has_the_shapes_that_programs_rely_on() {
 }
 
 #[test]
+fn a_systemd_that_cannot_be_asked_is_told_as_that_and_not_as_a_stopped_service() {
+    let mut app = App::bare();
+    let answer = app.path("answer");
+    let script = format!("#!/bin/sh\n[ $1 != is-active ] || . {}\n", answer.display());
+    app.write("bin/systemctl", &script);
+    let program = app.path("bin/systemctl");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", app.path("bin").display());
+    app.env("PATH", &path);
+    app.configure(&format!("{BUILD}{SHORT}[systemd]\nunit = \"app\"\n"));
+    app.commit("one");
+    app.write("answer", "exit 0");
+    app.deploy();
+    let service = |answer: &str| {
+        app.write("answer", answer);
+        app.json(&["status"])["service"].clone()
+    };
+    assert_eq!(service("exit 0")["state"], "running");
+    assert_eq!(service("exit 3")["state"], "stopped");
+    assert_eq!(service("exit 4")["detail"], "there is no unit app");
+    let failed = service("echo 'Failed to connect to bus: Host is down' >&2; exit 1");
+    assert_eq!(failed["state"], "unknown");
+    assert!(failed["detail"].as_str().unwrap().ends_with("bus: Host is down"), "{failed}");
+}
+
+#[test]
 fn a_deployment_as_json_is_a_stream_of_events_that_ends_with_the_report() {
     let app = App::new();
     let ran = app.run(&["deploy", "--json"]).expect(0);

@@ -168,6 +168,9 @@ impl CommandService {
         let finished = self.execute(ctx, command, &spec, &mut |_, _| {})?;
         let (exit, tail) = exit_of(command, finished)?;
         let said = tail.into_iter().rfind(|line| !line.trim().is_empty());
+        if let Some(unit) = &self.unit {
+            return state_of_unit(unit, exit, said);
+        }
         let detail = said.unwrap_or_else(|| format!("{command} {exit}"));
         Ok(ServiceStatus::new(state_of(exit), detail))
     }
@@ -290,6 +293,28 @@ fn state_of(exit: Exit) -> ServiceState {
     if exit.success() { ServiceState::Running } else { ServiceState::Stopped }
 }
 
+/// What `systemctl is-active` means. It tells of a unit with 0, 3 and 4; whatever else it says with
+/// another code is why it could not ask: systemd is not process 1, or cannot be reached.
+fn state_of_unit(
+    unit: &str,
+    exit: Exit,
+    said: Option<String>,
+) -> Result<ServiceStatus, SupervisorError> {
+    let (state, detail) = match (exit, said) {
+        (Exit::Code(0), _) => (ServiceState::Running, format!("the unit {unit} is active")),
+        (Exit::Code(3), _) => (ServiceState::Stopped, format!("the unit {unit} is not active")),
+        (Exit::Code(4), _) => (ServiceState::Stopped, format!("there is no unit {unit}")),
+        (_, Some(said)) => {
+            return Err(SupervisorError::Foreign {
+                operation: "ask systemd about",
+                source: said.into(),
+            });
+        }
+        (exit, None) => (state_of(exit), format!("systemctl is-active {exit}")),
+    };
+    Ok(ServiceStatus::new(state, detail))
+}
+
 /// The exit and the last lines, of a command that ended by itself.
 fn exit_of(command: &Argv, finished: Finished) -> Result<(Exit, Vec<String>), SupervisorError> {
     let tail = finished.tail;
@@ -328,6 +353,29 @@ mod tests {
         assert_eq!(words(&made.service.status), "systemctl is-active --quiet app@1.service");
         assert_eq!(made.unit.as_deref(), Some("app@1.service"));
         assert!(service("systemd.unit = \"--now\"").is_err());
+    }
+
+    #[test]
+    fn what_systemctl_says_of_a_unit_is_told_from_not_being_able_to_say() {
+        let told = |code, said: Option<&str>| {
+            state_of_unit("app.service", Exit::Code(code), said.map(str::to_owned))
+        };
+        let state = |code| told(code, None).map(|status| (status.state, status.detail)).unwrap();
+        assert_eq!(state(0).0, ServiceState::Running);
+        assert_eq!(state(3).0, ServiceState::Stopped);
+        let (stopped, detail) = state(4);
+        assert_eq!(
+            (stopped, detail.as_str()),
+            (ServiceState::Stopped, "there is no unit app.service")
+        );
+        // Of a unit that does not run, it may say why it asks for a reload of its file.
+        assert_eq!(told(3, Some("Warning: …")).unwrap().state, ServiceState::Stopped);
+        let error = told(1, Some("Failed to connect to bus: Host is down")).unwrap_err();
+        let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert_eq!(
+            chain,
+            "failed to ask systemd about the service: Failed to connect to bus: Host is down"
+        );
     }
 
     #[test]
