@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cancel::Cause;
 use crate::id::{DeploymentId, ReleaseId, Revision, SourceId};
 use crate::step::Step;
 use crate::time::Timestamp;
@@ -95,6 +96,15 @@ pub enum EventKind {
         millis: u64,
         /// Why: the error and its causes.
         error: String,
+    },
+    /// A step did not get to its end, because somebody asked for an end. That is no failure of it.
+    StepInterrupted {
+        /// Which.
+        step: Step,
+        /// How long it took, in milliseconds.
+        millis: u64,
+        /// Who asked.
+        cause: Cause,
     },
     /// How far a step is. Sent a few times a second at the most; may be dropped by a sink.
     Progress {
@@ -198,6 +208,7 @@ impl EventKind {
             | Self::Note { message: text }
             | Self::DeploymentFinished { outcome: text, .. } => mask(text),
             Self::Progress { .. }
+            | Self::StepInterrupted { .. }
             | Self::Resolved { .. }
             | Self::Activated { .. }
             | Self::ProbationStarted { .. }

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 use super::paint::Paint;
 use super::sink::Renderer;
-use super::text::{bytes, clean, short_command};
+use super::text::{bytes, clean, short_command, stopped_by};
 use super::time;
 
 /// How many lines of output are shown below the present step.
@@ -236,6 +236,10 @@ impl EventSink for Live {
             EventKind::StepFailed { step, millis, error } => {
                 self.clear(state);
                 self.ended(step.name(), &time::millis(*millis), error, false);
+            }
+            EventKind::StepInterrupted { step, millis, cause } => {
+                self.clear(state);
+                self.ended(step.name(), &time::millis(*millis), &stopped_by(*cause), false);
             }
             EventKind::Progress { step, done, total, unit } => {
                 self.progress(state, *step, *done, *total, *unit);

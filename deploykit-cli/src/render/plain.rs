@@ -4,7 +4,7 @@ use deploykit::{Event, EventKind, EventSink, Timestamp};
 
 use super::paint::Paint;
 use super::sink::Renderer;
-use super::text::{clean, short_command};
+use super::text::{clean, short_command, stopped_by};
 use super::time;
 use crate::io::Output;
 
@@ -48,6 +48,10 @@ fn line(kind: &EventKind, at: Timestamp, paint: Paint, verbose: bool) -> Option<
             let failed = paint.bad("failed");
             format!("{step}: {failed} after {}: {}", time::millis(*millis), clean(error))
         }
+        EventKind::StepInterrupted { step, millis, cause } => {
+            let stopped = paint.warn(&stopped_by(*cause));
+            format!("{step}: {stopped} after {}", time::millis(*millis))
+        }
         EventKind::Output { name, line, .. } => {
             format!("{} | {}", short_command(name), clean(line))
         }
@@ -84,7 +88,7 @@ fn line(kind: &EventKind, at: Timestamp, paint: Paint, verbose: bool) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deploykit::{Step, Stream, Unit};
+    use deploykit::{Cause, Step, Stream, Unit};
 
     fn told(kind: &EventKind) -> Option<String> {
         line(kind, Timestamp::from_millis(0), Paint::new(false), false)
@@ -103,6 +107,7 @@ mod tests {
             EventKind::Progress { step, done: 1, total: Some(2), unit: Unit::Files },
             EventKind::StepFinished { step, millis: 1234, detail: "2 steps".into() },
             EventKind::StepFailed { step, millis: 12, error: "exited\nwith 1".into() },
+            EventKind::StepInterrupted { step, millis: 12, cause: Cause::Interrupt },
         ];
         let lines: Vec<_> = events.iter().filter_map(told).collect();
         let expected = [
@@ -110,6 +115,7 @@ mod tests {
             "npm run build | ok",
             "build: done in 1.2 s (2 steps)",
             "build: failed after 12 ms: exited with 1",
+            "build: interrupted (Ctrl-C, SIGINT) after 12 ms",
         ];
         assert_eq!(lines, expected);
     }

@@ -1,9 +1,10 @@
 //! What came of a deployment or a rollback, in a few lines.
 
-use deploykit::{Outcome, ReleaseId, Report, Request};
+use deploykit::{Failure, Outcome, ReleaseId, Report, Request};
 
 use super::error::Explained;
 use super::paint::Paint;
+use super::text::{stopped_by, stopped_by_signal};
 use super::time;
 
 /// What is told of a report: a result, or an error.
@@ -83,6 +84,9 @@ fn what(report: &Report) -> String {
 fn failure(report: &Report, outcome: &Outcome) -> Explained {
     let mut explained = Explained::default();
     match &report.failure {
+        Some(Failure { cancelled: Some(cause), .. }) => {
+            explained.message = format!("{} was {}", report.request, stopped_by(*cause));
+        }
         Some(failure) => {
             explained.message = format!("{} failed: {}", failure.step, failure.error);
             explained.causes.clone_from(&failure.causes);
@@ -100,7 +104,7 @@ fn failure(report: &Report, outcome: &Outcome) -> Explained {
     };
     explained.now = Some(match outcome {
         Outcome::Interrupted { signal } => {
-            explained.message = format!("{} was interrupted by signal {signal}", report.request);
+            explained.message = format!("{} was {}", report.request, stopped_by_signal(*signal));
             explained.causes.clear();
             format!("Nothing was activated, and all is cleaned up; {}.", still(report))
         }
@@ -254,11 +258,33 @@ Release 20261121-091530-92965fdb8a7c was activated and rolled back: the previous
     }
 
     #[test]
+    fn an_interruption_after_the_activation_is_no_failure_of_a_step() {
+        let change = json!({
+            "outcome": { "outcome": "rolled-back", "reason": "interrupted (SIGINT)" },
+            "active": OLD,
+            "failure": {
+                "step": "verify", "error": "interrupted (SIGINT)", "causes": [], "tail": [],
+                "hint": null, "cancelled": "interrupt",
+            },
+        });
+        let Told::Error(text) = told(&change) else { panic!("no error") };
+        assert!(
+            text.starts_with("error: deploy main was interrupted (Ctrl-C, SIGINT)\n"),
+            "{text}"
+        );
+        assert!(!text.contains("failed"), "{text}");
+        assert!(text.contains("was activated and rolled back"), "{text}");
+    }
+
+    #[test]
     fn an_interruption_and_a_broken_state_cannot_be_confused() {
         let interrupted =
             json!({ "outcome": { "outcome": "interrupted", "signal": 2 }, "active": OLD });
         let Told::Error(text) = told(&interrupted) else { panic!("no error") };
-        assert!(text.starts_with("error: deploy main was interrupted by signal 2\n"), "{text}");
+        assert!(
+            text.starts_with("error: deploy main was interrupted (Ctrl-C, SIGINT)\n"),
+            "{text}"
+        );
         assert!(text.contains("Nothing was activated, and all is cleaned up"), "{text}");
         let broken =
             json!({ "outcome": { "outcome": "broken", "reason": "both are ill" }, "active": NEW });

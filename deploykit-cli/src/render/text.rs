@@ -1,5 +1,7 @@
 //! Texts that come from elsewhere, made fit for a terminal; and numbers in words.
 
+use deploykit::Cause;
+
 /// A line without escape sequences and control characters: what a build writes must not move the
 /// cursor or change the title of the window. Of a line that overwrote itself with carriage returns
 /// the last state is kept; tabs become spaces.
@@ -33,6 +35,23 @@ pub(crate) fn short_command(name: &str) -> String {
 /// A text of several lines, each [`clean`].
 pub(crate) fn clean_lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// How somebody put an end to something: it was …
+pub(crate) fn stopped_by(cause: Cause) -> String {
+    match cause {
+        Cause::Interrupt => "interrupted (Ctrl-C, SIGINT)".to_owned(),
+        Cause::Terminate => "told to terminate (SIGTERM)".to_owned(),
+        Cause::HangUp => "cut off from its terminal (SIGHUP)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The same by the number of a signal, which is what is recorded.
+pub(crate) fn stopped_by_signal(number: u8) -> String {
+    let causes = [Cause::Interrupt, Cause::Terminate, Cause::HangUp];
+    let cause = causes.into_iter().find(|cause| cause.signal() == number);
+    cause.map_or_else(|| format!("interrupted by signal {number}"), stopped_by)
 }
 
 /// `1 file`, `2 files`.

@@ -10,6 +10,10 @@ use crate::id::DeploymentId;
 use crate::state::Layout;
 use crate::state::files::{At as _, FileError, private_dir};
 
+/// How a step ended that did not get to its end.
+const FAILED: &str = " failed after ";
+const INTERRUPTED: &str = " interrupted after ";
+
 /// How much of the end of a log is looked through, in bytes.
 const LAST: u64 = 64 << 10;
 
@@ -47,7 +51,10 @@ fn describe(kind: &EventKind) -> Option<String> {
             format!("-- {step} done in {millis} ms{}", behind(detail))
         }
         EventKind::StepFailed { step, millis, error } => {
-            format!("-- {step} failed after {millis} ms: {error}")
+            format!("-- {step}{FAILED}{millis} ms: {error}")
+        }
+        EventKind::StepInterrupted { step, millis, cause } => {
+            format!("-- {step}{INTERRUPTED}{millis} ms: {cause}")
         }
         EventKind::Output { name, stream: Stream::Stdout, line } => format!("{name} | {line}"),
         EventKind::Output { name, stream: Stream::Stderr, line } => format!("{name} ! {line}"),
@@ -86,10 +93,13 @@ pub(super) fn last_failure(layout: &Layout, deployment: DeploymentId) -> Option<
     // Behind the time, which is one word.
     let mut lines = text.lines().rev().filter_map(|line| Some(line.split_once(' ')?.1));
     lines.next().filter(|last| last.starts_with("== "))?;
-    lines.find_map(|line| {
-        let (step, error) = line.strip_prefix("-- ")?.split_once(" failed after ")?;
-        Some(format!("{step} failed: {}", error.split_once(": ")?.1))
-    })
+    let step = lines.find_map(|line| {
+        let ended = line.contains(FAILED) || line.contains(INTERRUPTED);
+        line.strip_prefix("-- ").filter(|_| ended)
+    })?;
+    // What was interrupted only waits for somebody to go on with it.
+    let (step, error) = step.split_once(FAILED)?;
+    Some(format!("{step} failed: {}", error.split_once(": ")?.1))
 }
 
 /// Removes the outputs of all but the last `keep` deployments.

@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use crate::cancel::Cause;
 use crate::id::{DeploymentId, ReleaseId, Revision, SourceId};
 use crate::state::{
     Activation, DeploymentRecord, Hold, Holder, Outcome, ProbationRecord, ReleaseRecord, Request,
@@ -94,6 +95,9 @@ pub struct Failure {
     pub tail: Vec<String>,
     /// What a person can do.
     pub hint: Option<String>,
+    /// Who asked for an end, where that is why the step did not get to its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<Cause>,
 }
 
 /// What came of a deployment or a rollback.

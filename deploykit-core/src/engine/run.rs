@@ -149,8 +149,7 @@ impl Run<'_> {
             }
             Err(trouble) => {
                 let trouble = trouble.masked(self.ctx.masker());
-                let error = trouble.line().to_owned();
-                self.ctx.emit(EventKind::StepFailed { step, millis: millis(elapsed), error });
+                self.ctx.emit(trouble.event(step, millis(elapsed)));
                 let happened = trouble.happened();
                 // The first failure is what the report is about; what fails on the way back is in
                 // the outcome.

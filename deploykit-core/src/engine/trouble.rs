@@ -4,6 +4,7 @@ use super::error::{Error, causes, chain};
 use super::report::Failure;
 use super::transition::Happened;
 use crate::cancel::{Cancelled, Cause};
+use crate::event::EventKind;
 use crate::secret::Masker;
 use crate::state::FileError;
 use crate::step::Step;
@@ -71,9 +72,12 @@ impl Trouble {
         self
     }
 
-    /// In one line, causes included.
-    pub(super) fn line(&self) -> &str {
-        &self.0.line
+    /// For whoever listens.
+    pub(super) fn event(&self, step: Step, millis: u64) -> EventKind {
+        match self.0.cancelled {
+            Some(cause) => EventKind::StepInterrupted { step, millis, cause },
+            None => EventKind::StepFailed { step, millis, error: self.0.line.clone() },
+        }
     }
 
     /// For the transition function.
@@ -86,8 +90,8 @@ impl Trouble {
 
     /// For the report.
     pub(super) fn failure(self, step: Step) -> Failure {
-        let Inner { error, causes, tail, hint, .. } = *self.0;
-        Failure { step, error, causes, tail, hint }
+        let Inner { error, causes, tail, hint, cancelled, .. } = *self.0;
+        Failure { step, error, causes, tail, hint, cancelled }
     }
 }
 

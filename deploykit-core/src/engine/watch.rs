@@ -91,6 +91,9 @@ impl<'a> Observer<'a> {
     fn tell(&mut self, check: &str, well: bool, detail: &str) {
         // Of what is well the details vary; what is not well for another reason is news.
         let ill = (!well).then(|| detail.to_owned());
+        if self.ctx.check().is_err() {
+            return;
+        }
         if self.last.insert(check.to_owned(), ill.clone()) != Some(ill) {
             let (check, detail) = (check.to_owned(), detail.to_owned());
             self.ctx.emit(EventKind::HealthChanged { check, well, detail });
@@ -237,6 +240,11 @@ impl Run<'_> {
         }
         loop {
             let sight = observer.see();
+            // What a look says that was broken off tells nothing.
+            match self.ctx.check() {
+                Err(Cancelled(cause)) if sight != Sight::Well => return Watched::Cancelled(cause),
+                _ => {}
+            }
             if let Some(decision) = tracker.see(clock.monotonic(), sight) {
                 return Watched::Decided(decision);
             }
