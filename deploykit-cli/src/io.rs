@@ -17,6 +17,7 @@ pub struct Output {
     writer: Arc<Mutex<dyn Write + Send>>,
     fault: Arc<Mutex<Option<std::io::Error>>>,
     terminal: bool,
+    width: Option<usize>,
     colour: bool,
 }
 
@@ -24,12 +25,17 @@ impl Output {
     /// An output that is no terminal.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
         let writer = Arc::new(Mutex::new(writer));
-        Self { writer, fault: Arc::default(), terminal: false, colour: false }
+        Self { writer, fault: Arc::default(), terminal: false, width: None, colour: false }
     }
 
     /// Whether it is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// How many columns it has, if it is a terminal that tells.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
     }
 
     /// Whether it takes colours.
@@ -79,11 +85,18 @@ impl Io {
     pub fn of_process() -> Self {
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
         let (out_terminal, err_terminal) = (stdout.is_terminal(), stderr.is_terminal());
+        let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| out_terminal);
+        let width = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
         let out_colour = takes_colour(anstream::AutoStream::choice(&stdout));
         let err_colour = takes_colour(anstream::AutoStream::choice(&stderr));
         let stdin = std::io::stdin();
         Self {
-            stdout: Output { terminal: out_terminal, colour: out_colour, ..Output::new(stdout) },
+            stdout: Output {
+                terminal: out_terminal,
+                width,
+                colour: out_colour,
+                ..Output::new(stdout)
+            },
             stderr: Output { terminal: err_terminal, colour: err_colour, ..Output::new(stderr) },
             stdin: stdin.is_terminal().then(|| Box::new(stdin.lock()) as Box<dyn BufRead>),
         }

@@ -64,6 +64,11 @@ impl Shell {
         Times::new(self.global.verbose)
     }
 
+    /// How wide a table may be. With `-v` nothing is cut.
+    pub(crate) fn table_width(&self) -> Option<usize> {
+        self.io.stdout.width().filter(|_| !self.global.verbose)
+    }
+
     /// Prints a result: text that ends with a line end, or nothing.
     pub(crate) fn print(&self, text: &str) {
         if !text.is_empty() {

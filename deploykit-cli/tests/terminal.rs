@@ -12,11 +12,15 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 /// Runs the program on a terminal of 100 columns; its exit code, and all that it wrote.
 fn on_terminal(app: &App, arguments: &[&str]) -> (i32, String) {
+    on_terminal_of(100, app, arguments)
+}
+
+fn on_terminal_of(columns: u16, app: &App, arguments: &[&str]) -> (i32, String) {
     let controller =
         openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();
-    let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize { ws_row: 30, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&controller, size).unwrap();
     let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
     let open = || File::options().read(true).write(true).open(&name).unwrap();
@@ -39,6 +43,24 @@ fn a_list_is_a_table_with_colours() {
     assert!(text.contains("rollback goes here") && text.contains("\u{1b}[32mactive"), "{text}");
     let (_, text) = on_terminal(&app, &["list", "--color", "never"]);
     assert!(text.starts_with("release ") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn tables_fit_a_narrow_terminal_and_are_whole_in_a_pipe() {
+    let app = App::taken_over(CONFIGURATION);
+    let other = common::release(1_700_000_100, "b");
+    for release in [other.clone(), common::release(1_700_000_000, "a")] {
+        app.run(&["rollback", &release, "--retry"]).exits_with(0);
+    }
+    for command in ["list", "history"] {
+        let (_, text) = on_terminal_of(80, &app, &[command, "--color", "never"]);
+        assert!(text.lines().all(|line| line.trim_end().chars().count() <= 80), "{text}");
+        assert!(text.contains('…'), "{text}");
+    }
+    let whole = app.run(&["history"]).exits_with(0).stdout;
+    assert!(whole.contains("mfd_1700000100_bbbbbbbbbbbb") && !whole.contains('…'), "{whole}");
+    let (_, text) = on_terminal_of(80, &app, &["history", "-v", "--color", "never"]);
+    assert!(text.contains("mfd_1700000100_bbbbbbbbbbbb"), "{text}");
 }
 
 const WITH_SERVICE: &str = r#"

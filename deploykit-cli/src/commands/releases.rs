@@ -17,7 +17,9 @@ pub(super) fn list(shell: &Shell) -> Result<Exit, CliError> {
     let table = shell.global.verbose || shell.io.stdout.is_terminal();
     shell.answer(&releases, || match (releases.is_empty(), table) {
         (true, _) => String::new(),
-        (false, true) => render::releases(&releases, shell.times(), shell.paint()),
+        (false, true) => {
+            render::releases(&releases, shell.times(), shell.paint(), shell.table_width())
+        }
         (false, false) => render::lines(&releases),
     });
     if releases.is_empty() {
@@ -35,7 +37,7 @@ pub(super) fn history(shell: &Shell, number: usize) -> Result<Exit, CliError> {
     }
     shell.answer(&deployments, || match deployments.is_empty() {
         true => String::new(),
-        false => render::history(&deployments, shell.times(), shell.paint()),
+        false => render::history(&deployments, shell.times(), shell.paint(), shell.table_width()),
     });
     let hidden = all - deployments.len();
     if all == 0 {

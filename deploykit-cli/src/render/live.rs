@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 use super::paint::Paint;
 use super::sink::Renderer;
-use super::text::{bytes, clean, short_command, stopped_by};
+use super::text::{brief, bytes, clean, short_command, stopped_by};
 use super::time;
 
 /// How many lines of output are shown below the present step.
@@ -235,7 +235,7 @@ impl EventSink for Live {
             }
             EventKind::StepFailed { step, millis, error } => {
                 self.clear(state);
-                self.ended(step.name(), &time::millis(*millis), error, false);
+                self.ended(step.name(), &time::millis(*millis), &brief(*step, error), false);
             }
             EventKind::StepInterrupted { step, millis, cause } => {
                 self.clear(state);

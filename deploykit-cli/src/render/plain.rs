@@ -1,10 +1,12 @@
 //! Events as plain lines: for logs, pipes, and terminals that cannot do more.
 
+use std::sync::{Mutex, PoisonError};
+
 use deploykit::{Event, EventKind, EventSink, Timestamp};
 
 use super::paint::Paint;
 use super::sink::Renderer;
-use super::text::{clean, short_command, stopped_by};
+use super::text::{brief, clean, short_command, stopped_by};
 use super::time;
 use crate::io::Output;
 
@@ -14,16 +16,20 @@ pub(crate) struct Plain {
     output: Output,
     paint: Paint,
     verbose: bool,
+    /// Why the last step failed.
+    failed: Mutex<String>,
 }
 
 impl Plain {
     pub(crate) fn new(output: Output, paint: Paint, verbose: bool) -> Self {
-        Self { output, paint, verbose }
+        Self { output, paint, verbose, failed: Mutex::default() }
     }
 }
 
 impl EventSink for Plain {
     fn event(&self, event: &Event) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = &without_what_was_told(event, &mut failed);
         if let Some(line) = line(&event.kind, event.at, self.paint, self.verbose) {
             self.output.line(&line);
         }
@@ -31,6 +37,17 @@ impl EventSink for Plain {
 }
 
 impl Renderer for Plain {}
+
+/// The event; a step that begins because another has failed does not tell why once more.
+fn without_what_was_told(event: &Event, failed: &mut String) -> Event {
+    let mut event = event.clone();
+    match &mut event.kind {
+        EventKind::StepFailed { error, .. } => failed.clone_from(error),
+        EventKind::StepStarted { detail, .. } if detail == failed => detail.clear(),
+        _ => {}
+    }
+    event
+}
 
 /// ` (detail)`, or nothing.
 fn aside(detail: &str) -> String {
@@ -46,7 +63,7 @@ fn line(kind: &EventKind, at: Timestamp, paint: Paint, verbose: bool) -> Option<
         }
         EventKind::StepFailed { step, millis, error } => {
             let failed = paint.bad("failed");
-            format!("{step}: {failed} after {}: {}", time::millis(*millis), clean(error))
+            format!("{step}: {failed} after {}: {}", time::millis(*millis), brief(*step, error))
         }
         EventKind::StepInterrupted { step, millis, cause } => {
             let stopped = paint.warn(&stopped_by(*cause));
@@ -118,6 +135,23 @@ mod tests {
             "build: interrupted (Ctrl-C, SIGINT) after 12 ms",
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn why_a_step_failed_is_not_told_again_by_the_one_that_follows_from_it() {
+        let (mut failed, why) = (String::new(), "x".repeat(100));
+        let mut line_of = |kind| {
+            let event = Event::new(Timestamp::from_millis(0), None, kind);
+            told(&without_what_was_told(&event, &mut failed).kind).unwrap()
+        };
+        let (millis, error) = (1, why.clone());
+        let line = line_of(EventKind::StepFailed { step: Step::Verify, millis, error });
+        assert_eq!(line, format!("verify: failed after 1 ms: {}…", "x".repeat(59)));
+        let line = line_of(EventKind::StepStarted { step: Step::Revert, detail: why });
+        assert_eq!(line, "revert: started");
+        let detail = "the first release is withdrawn".to_owned();
+        let line = line_of(EventKind::StepStarted { step: Step::Revert, detail });
+        assert_eq!(line, "revert: started (the first release is withdrawn)");
     }
 
     #[test]

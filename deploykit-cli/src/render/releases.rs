@@ -28,7 +28,12 @@ pub(crate) fn lines(releases: &[ReleaseView]) -> String {
 }
 
 /// A table of releases, as text that ends with a line end.
-pub(crate) fn releases(releases: &[ReleaseView], times: Times, paint: Paint) -> String {
+pub(crate) fn releases(
+    releases: &[ReleaseView],
+    times: Times,
+    paint: Paint,
+    limit: Option<usize>,
+) -> String {
     let row = |release: &ReleaseView| {
         let record = &release.record;
         let mark = match (release.active, release.rollback) {
@@ -48,7 +53,10 @@ pub(crate) fn releases(releases: &[ReleaseView], times: Times, paint: Paint) -> 
         ]
     };
     let rows: Vec<_> = releases.iter().map(row).collect();
-    table(&["release", "commit", "name", "made", "size", "state", ""], &rows, paint)
+    let heading = ["release", "commit", "name", "made", "size", "state", ""];
+    // The beginning of an id or of a hash names what the whole does.
+    let narrower = [(6, 8), (2, 4), (0, 21), (1, 8), (5, 9), (0, 15), (6, 4), (3, 4), (5, 4)];
+    table(&heading, &rows, paint, limit, &narrower)
 }
 
 fn state(release: &ReleaseView) -> Cell {
@@ -82,7 +90,12 @@ fn short_id(id: &ReleaseId) -> String {
 }
 
 /// A table of deployments, as text that ends with a line end.
-pub(crate) fn history(deployments: &[DeploymentRecord], times: Times, paint: Paint) -> String {
+pub(crate) fn history(
+    deployments: &[DeploymentRecord],
+    times: Times,
+    paint: Paint,
+    limit: Option<usize>,
+) -> String {
     let name = |id: &Option<ReleaseId>| id.as_ref().map_or_else(|| "-".to_owned(), short_id);
     let row = |record: &DeploymentRecord| {
         let took = record.ended.map(|ended| time::duration(ended.since(record.started)));
@@ -98,7 +111,9 @@ pub(crate) fn history(deployments: &[DeploymentRecord], times: Times, paint: Pai
         ]
     };
     let rows: Vec<_> = deployments.iter().map(row).collect();
-    table(&["id", "when", "who", "what", "from", "to", "took", "outcome"], &rows, paint)
+    let heading = ["id", "when", "who", "what", "from", "to", "took", "outcome"];
+    let narrower = [(4, 16), (5, 16), (3, 8), (2, 4), (4, 5), (7, 11), (1, 5), (7, 8), (5, 8)];
+    table(&heading, &rows, paint, limit, &narrower)
 }
 
 /// How a deployment ended, in a word or two.
@@ -163,7 +178,7 @@ release  commit        name  made       size     state
 second   bbbbbbbbbbbb  main  3 min ago  1.5 KiB  confirmed  active
 first    aaaaaaaaaaaa  main  3 min ago  1.5 KiB  confirmed  rollback goes here
 ";
-        assert_eq!(super::releases(&releases, times(), Paint::new(false)), expected);
+        assert_eq!(super::releases(&releases, times(), Paint::new(false), None), expected);
     }
 
     #[test]
@@ -189,7 +204,7 @@ id  when       who  what         from   to     took    outcome
 2   3 min ago  ann  deploy main  first  -              unfinished
 1   3 min ago  ann  deploy main  -      first  12.3 s  failed
 ";
-        assert_eq!(history(&deployments, times(), Paint::new(false)), expected);
+        assert_eq!(history(&deployments, times(), Paint::new(false), None), expected);
     }
 
     #[test]

@@ -125,13 +125,28 @@ fn failure(report: &Report, outcome: &Outcome) -> Explained {
                 }
             };
             explained.hint.get_or_insert_with(|| hint.to_owned());
-            format!("This is not in a good state: {reason}. {}", active_now(report.active.as_ref()))
+            let beyond = beyond(reason, &explained);
+            format!("This is not in a good state{beyond}. {}", active_now(report.active.as_ref()))
         }
         _ if report.active.is_none() => "Nothing is active.".to_owned(),
         _ if report.active != report.from => active_now(report.active.as_ref()),
         _ => format!("Nothing has changed: {}.", still(report)),
     });
     explained
+}
+
+/// What the reason says beyond the error, which begins it as a rule.
+fn beyond(reason: &str, explained: &Explained) -> String {
+    let said = explained.message.split_once(" failed: ").map_or("", |(_, error)| error);
+    let mut rest = reason.strip_prefix(said).unwrap_or(reason);
+    for cause in &explained.causes {
+        rest = rest.strip_prefix(&format!(": {cause}")).unwrap_or(rest);
+    }
+    match rest.trim_start_matches("; ") {
+        _ if reason == explained.message => String::new(),
+        "" => String::new(),
+        more => format!(": {more}"),
+    }
 }
 
 fn rolled_back(report: &Report) -> String {
@@ -289,8 +304,22 @@ Release 20261121-091530-92965fdb8a7c was activated and rolled back: the previous
         let broken =
             json!({ "outcome": { "outcome": "broken", "reason": "both are ill" }, "active": NEW });
         let Told::Error(text) = told(&broken) else { panic!("no error") };
-        assert!(text.contains("not in a good state: both are ill"), "{text}");
+        assert!(text.starts_with("error: both are ill\n"), "{text}");
+        assert!(text.contains("\nThis is not in a good state. Release"), "{text}");
         assert!(text.contains("hint: mend the cause; then `deploykit restart`"), "{text}");
+    }
+
+    #[test]
+    fn a_reason_is_told_once() {
+        let change = json!({
+            "outcome": { "outcome": "broken", "reason": "cannot x: y; the old one did not start: z" },
+            "failure": { "step": "verify", "error": "cannot x", "causes": ["y"], "tail": [], "hint": null },
+            "active": OLD,
+        });
+        let Told::Error(text) = told(&change) else { panic!("no error") };
+        assert!(text.starts_with("error: verify failed: cannot x\n  caused by: y\n"), "{text}");
+        let now = "This is not in a good state: the old one did not start: z. Release";
+        assert!(text.contains(now) && text.matches("cannot x").count() == 1, "{text}");
     }
 
     #[test]

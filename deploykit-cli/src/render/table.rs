@@ -3,6 +3,7 @@
 use unicode_width::UnicodeWidthStr as _;
 
 use super::paint::Paint;
+use super::text::cut;
 
 /// What a cell looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +45,18 @@ impl Cell {
     }
 }
 
-/// A table under a heading, columns two spaces apart, as text that ends with a line end.
-pub(crate) fn table(heading: &[&str], rows: &[Vec<Cell>], paint: Paint) -> String {
+/// A column that may become narrower, and how narrow. Those that are named first do so first.
+pub(crate) type Narrower = (usize, usize);
+
+/// A table under a heading, columns two spaces apart, as text that ends with a line end. Where it is
+/// wider than `limit`, cells are cut.
+pub(crate) fn table(
+    heading: &[&str],
+    rows: &[Vec<Cell>],
+    paint: Paint,
+    limit: Option<usize>,
+    narrower: &[Narrower],
+) -> String {
     let heading: Vec<Cell> = heading.iter().map(|text| Cell::new(*text).look(Look::Dim)).collect();
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.text.width()).collect();
     for row in rows {
@@ -53,11 +64,15 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<Cell>], paint: Paint) -> Strin
             *width = (*width).max(cell.text.width());
         }
     }
+    if let Some(limit) = limit {
+        fit(&mut widths, limit, narrower);
+    }
     let mut text = String::new();
     for row in std::iter::once(&heading).chain(rows) {
         // Nothing is padded behind the last cell that says something.
         let used = row.iter().rposition(|cell| !cell.text.is_empty()).map_or(0, |last| last + 1);
         for (index, (cell, width)) in row.iter().zip(&widths).take(used).enumerate() {
+            let cell = Cell { text: cut(&cell.text, *width), look: cell.look };
             text.push_str(&cell.paint(paint));
             if index + 1 < used {
                 text.push_str(&" ".repeat(width - cell.text.width() + 2));
@@ -66,6 +81,15 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<Cell>], paint: Paint) -> Strin
         text.push('\n');
     }
     text
+}
+
+/// Makes columns narrower until all of them fit into `limit`, or cannot become narrower.
+fn fit(widths: &mut [usize], limit: usize, narrower: &[Narrower]) {
+    for (column, least) in narrower {
+        let all = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        let Some(width) = widths.get_mut(*column) else { continue };
+        *width -= all.saturating_sub(limit).min(width.saturating_sub(*least));
+    }
 }
 
 /// Lines of a label and a text, the texts below one another. A text may have several lines.
@@ -97,15 +121,28 @@ id  name    mark
 1   größer
 22  日本    x
 ";
-        assert_eq!(table(&["id", "name", "mark"], &rows, Paint::new(false)), expected);
+        let plain = Paint::new(false);
+        assert_eq!(table(&["id", "name", "mark"], &rows, plain, None, &[]), expected);
     }
 
     #[test]
     fn colours_do_not_move_columns() {
         let rows = [vec![Cell::new("a").look(Look::Good), Cell::new("b")]];
-        let coloured = table(&["one", "two"], &rows, Paint::new(true));
+        let coloured = table(&["one", "two"], &rows, Paint::new(true), None, &[]);
         let plain = anstream::adapter::strip_str(&coloured).to_string();
-        assert_eq!(plain, table(&["one", "two"], &rows, Paint::new(false)));
+        assert_eq!(plain, table(&["one", "two"], &rows, Paint::new(false), None, &[]));
+    }
+
+    #[test]
+    fn columns_are_cut_in_their_order_until_the_table_fits() {
+        let rows = [vec![Cell::new("1"), Cell::new("a long name"), Cell::new("a long text")]];
+        let shown = |limit| {
+            table(&["id", "name", "text"], &rows, Paint::new(false), Some(limit), &[(2, 6), (1, 5)])
+        };
+        assert_eq!(shown(28), shown(100));
+        assert_eq!(shown(25), "id  name         text\n1   a long name  a long…\n");
+        assert_eq!(shown(20), "id  name      text\n1   a long…   a lon…\n");
+        assert_eq!(shown(3), "id  name   text\n1   a lo…  a lon…\n");
     }
 
     #[test]

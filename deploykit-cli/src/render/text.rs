@@ -1,6 +1,7 @@
 //! Texts that come from elsewhere, made fit for a terminal; and numbers in words.
 
-use deploykit::Cause;
+use deploykit::{Cause, Step};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// A line without escape sequences and control characters: what a build writes must not move the
 /// cursor or change the title of the window. Of a line that overwrote itself with carriage returns
@@ -20,16 +21,33 @@ pub(crate) fn clean(line: &str) -> String {
     clean
 }
 
+/// A text that is cut at its end where it is wider than so many columns.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    for character in text.chars() {
+        if short.width() + character.width().unwrap_or_default() >= width {
+            break;
+        }
+        short.push(character);
+    }
+    format!("{}…", short.trim_end())
+}
+
 /// The name of a command, cut where it gets long: it stands before every line of its output.
 pub(crate) fn short_command(name: &str) -> String {
     const LONGEST: usize = 32;
-    let name = clean(name);
-    if name.chars().count() <= LONGEST {
-        return name;
-    }
-    let mut short: String = name.chars().take(LONGEST - 1).collect();
-    short.push('…');
-    short
+    cut(&clean(name), LONGEST)
+}
+
+/// Why a step failed, while the deployment goes on: the error that it ends with tells the whole.
+pub(crate) fn brief(step: Step, error: &str) -> String {
+    const LONGEST: usize = 60;
+    let error = clean(error);
+    // What was not removed is told nowhere else.
+    if step == Step::Prune { error } else { cut(&error, LONGEST) }
 }
 
 /// A text of several lines, each [`clean`].
@@ -97,6 +115,17 @@ mod tests {
         assert_eq!(short_command("npm ci"), "npm ci");
         assert_eq!(short_command(&"x".repeat(32)), "x".repeat(32));
         assert_eq!(short_command(&"ä".repeat(33)), format!("{}…", "ä".repeat(31)));
+    }
+
+    #[test]
+    fn what_is_cut_is_as_wide_as_it_may_be() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abcde…");
+        assert_eq!(cut("ab cdef", 4), "ab…");
+        assert_eq!(cut("日本語", 4), "日…");
+        let long = "x".repeat(100);
+        assert_eq!(brief(Step::Verify, &long).width(), 60);
+        assert_eq!(brief(Step::Prune, &long), long);
     }
 
     #[test]
