@@ -13,6 +13,31 @@ use common::{App, Ran, SHORT, names};
 use deploykit_testkit::certificates::Authority;
 use deploykit_testkit::git_server::{Behaviour, GitServer, base64};
 
+#[test]
+fn a_file_with_a_secret_that_everybody_reads_is_used_with_a_warning() {
+    let app = App::new();
+    let open = std::fs::Permissions::from_mode(0o755);
+    for directory in [app.root(), app.root().parent().unwrap()] {
+        std::fs::set_permissions(directory, open.clone()).unwrap();
+    }
+    app.write("npm-token", OTHER);
+    let mode = |mode| {
+        let path = app.path("npm-token");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    let build = "[build]\nenv = { NPM_TOKEN = { file = \"npm-token\" } }\n";
+    app.configure(&format!("{build}{SHORT}"));
+    // The path is that of the application's directory, wherever the program was started.
+    for arguments in [&["deploy"][..], &["config", "check"], &["status"]] {
+        let ran = app.run(arguments).expect(0).says("warning: ").says("(build.env.NPM_TOKEN)");
+        let ran = ran.says("everybody can use the file (mode 644): chmod 600 ");
+        assert!(!ran.stderr.contains(OTHER), "{ran}");
+    }
+    mode(0o600);
+    assert!(!app.run(&["config", "check"]).expect(0).stderr.contains("warning"));
+}
+
 /// With characters that are quoted, escaped or encoded here and there.
 const CANARY: &str = "canary-7f3a+/&=\"b c%d";
 /// Without any, for what is handed over in an environment.

@@ -124,8 +124,9 @@ impl Shell {
 
     /// The configuration. Its warnings are told.
     pub(crate) fn config(&self) -> Result<Loaded, CliError> {
-        let loaded = config::read_file_for(&self.config_path()?, &Registry::built_in())
+        let mut loaded = config::read_file_for(&self.config_path()?, &Registry::built_in())
             .map_err(Error::Config)?;
+        loaded.warnings.extend(loaded.config.exposed_secrets(&self.directory()?));
         for message in &loaded.warnings {
             self.tell(&warning(message, self.error_paint(), &self.masker));
         }

@@ -48,8 +48,7 @@ fn a_list_is_a_table_with_colours() {
 #[test]
 fn tables_fit_a_narrow_terminal_and_are_whole_in_a_pipe() {
     let app = App::taken_over(CONFIGURATION);
-    let other = common::release(1_700_000_100, "b");
-    for release in [other.clone(), common::release(1_700_000_000, "a")] {
+    for release in [common::release(1_700_000_100, "b"), common::release(1_700_000_000, "a")] {
         app.run(&["rollback", &release, "--retry"]).exits_with(0);
     }
     for command in ["list", "history"] {

@@ -12,6 +12,7 @@ mod de;
 mod diagnose;
 mod digest;
 mod error;
+mod exposure;
 mod model;
 mod pattern;
 mod read;

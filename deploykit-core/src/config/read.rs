@@ -6,12 +6,13 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::Config;
 use super::diagnose::{self, Diagnosis};
 use super::error::{ConfigError, ConfigErrorKind, Problem};
+use super::exposure;
 use super::rules;
 use super::tree::{self, Node};
 use super::value::SecretValue;
-use super::{Argv, Config};
 use crate::registry::Registry;
 
 /// The name of deploykit's configuration file.
@@ -199,9 +200,6 @@ fn read_text(path: &Utf8Path) -> Result<(String, Metadata), ConfigError> {
 }
 
 /// Refuses a file that holds a secret and can be read, or changed, by somebody who should not.
-///
-/// Nobody but the owner may, if the owner is who runs deploykit. A file of somebody else is read by
-/// right of its group, so the group may read it then.
 fn refuse_exposed(
     path: &Utf8Path,
     text: &str,
@@ -216,20 +214,14 @@ fn refuse_exposed(
     let Some((key, _)) = secrets.into_iter().find(|(_, value)| literal(value)) else {
         return Ok(());
     };
-    let (forbidden, mode) = if metadata.uid() == me { (0o077, "600") } else { (0o007, "o=") };
-    if metadata.mode() & forbidden == 0 {
-        return Ok(());
-    }
-    let command = [String::from("chmod"), mode.to_owned(), path.to_string()].to_vec();
-    let command = Argv::try_from(command).map(|command| command.to_string()).unwrap_or_default();
-    let who = if metadata.mode() & 0o007 & forbidden == 0 { "its group" } else { "everybody" };
+    let Some((who, mode)) = exposure::forbidden(metadata, me) else { return Ok(()) };
     let message = format!(
         "repo.{key} is a secret, and {who} can use this file (mode {:03o})",
         metadata.mode() & 0o777
     );
     let problem = Problem::new(ConfigErrorKind::Exposed, message)
         .at(root.find(&["repo", key]).map(|entry| entry.node.span.clone()))
-        .hint(Some(command));
+        .hint(Some(exposure::chmod(mode, path)));
     Err(ConfigError::in_text(path, text, vec![problem]))
 }
 
