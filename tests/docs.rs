@@ -50,6 +50,38 @@ fn the_commands_of_the_book_do_what_it_shows() {
     no_failures(&failures.collect::<Vec<_>>());
 }
 
+/// The word of `/proc/PID/stat` behind the name, counted from 0.
+fn stat(pid: u32, word: usize) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let behind = text.rsplit_once(") ").expect("a name").1;
+    behind.split(' ').nth(word).expect("a word").to_owned()
+}
+
+#[test]
+fn the_script_of_the_book_tells_what_runs_from_what_has_ended_and_is_still_listed() {
+    let text = read(Path::new("docs/use/start.md"));
+    let script = text.split_once("cat > bin/service <<'END'\n").expect("the script").1;
+    let script = script.split_once("\nEND\n").expect("its end").0;
+    let app = tempfile::tempdir().expect("a directory");
+    let run = app.path().join("shared/run");
+    std::fs::create_dir_all(&run).expect("a directory in it");
+    let is_alive = |pid: u32| {
+        std::fs::write(run.join("server"), format!("{pid} {}\n", stat(pid, 19))).expect("a file");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "service", "status"]).env("DEPLOYKIT_APP", app.path());
+        shell.status().expect("a shell").success()
+    };
+    let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
+    assert!(is_alive(child.id()));
+    // It ends, and nobody waits for it yet.
+    drop(child.stdin.take());
+    while stat(child.id(), 0) != "Z" {
+        std::thread::yield_now();
+    }
+    assert!(!is_alive(child.id()), "a zombie is taken for alive");
+    child.wait().expect("its end");
+}
+
 #[test]
 fn every_block_says_what_it_is() {
     let known: BTreeMap<&str, &[&str]> = BTreeMap::from([
