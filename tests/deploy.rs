@@ -9,7 +9,7 @@ use serde_json::Value;
 fn the_first_deployment_makes_an_active_release() {
     let app = App::new();
     let hash = app.repo.head();
-    let ran = app.run(&["deploy"]).expect(0).tells(&hash[..12]).tells("Unverified:");
+    let ran = app.run(&["deploy"]).expect(0).tells(&hash[..12]).tells("Unchecked:");
     assert!(ran.stderr.contains("sh -c"), "the build's output has its step's name: {ran}");
     assert!(ran.stderr.contains(" | building\n"), "{ran}");
     assert_eq!(app.active_version(), "one");
@@ -228,7 +228,7 @@ fn an_operator_confirms_during_the_probation() {
     let app = App::served(LONG);
     let deploying = app.start(&["deploy"]);
     until("somebody watches", || app.json(&["status"])["watching"].is_object());
-    app.run(&["status"]).expect(0).tells("probation").tells("watched: watching #1");
+    app.run(&["status"]).expect(0).tells("probation").tells("watched by process ");
     app.run(&["confirm"]).expect(0).tells("is confirmed.");
     deploying.wait().expect(0);
     assert_eq!(app.outcomes(), ["deployed"]);

@@ -63,7 +63,7 @@ fn embed_deploys_and_prints_the_events() {
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     assert_eq!(page(&directory).as_deref(), Some("<html>one</html>"), "{said}");
-    for expected in ["DeploymentStarted", "\"built here\"", "Activated", "deployed, unverified"] {
+    for expected in ["DeploymentStarted", "\"built here\"", "Activated", "deployed, unchecked"] {
         assert!(said.contains(expected), "{expected} is missing in {said}");
     }
     let again = example("embed").arg(directory.path()).output().unwrap();

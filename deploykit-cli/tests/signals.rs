@@ -40,7 +40,7 @@ fn an_interrupted_rollback_stays_where_it_went_and_exits_with_five() {
         send(&child, signal);
         let told: Vec<_> = lines.map(|line| line.unwrap()).collect();
         assert_eq!(child.wait().unwrap().code(), Some(5), "{told:#?}");
-        assert!(told.iter().any(|line| line.contains("`deploykit recover` goes on")), "{told:#?}");
+        assert!(told.iter().any(|line| line.contains("`deploykit recover` finishes")), "{told:#?}");
         let active = std::fs::read_link(app.path().join("active")).unwrap();
         assert_eq!(active.to_str(), Some(release(1_700_000_100, "b").as_str()));
     }

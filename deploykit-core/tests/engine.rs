@@ -310,7 +310,7 @@ fn an_interruption_before_the_activation_cleans_up_and_after_it_goes_back() {
     assert!(reason.contains("SIGTERM"), "a hang-up ends nothing: {reason}");
     assert_eq!(active(&app), Some(digest(1)));
     // Nobody is to blame.
-    assert_eq!(releases(&app.open()), ["03 sealed", "01* confirmed"]);
+    assert_eq!(releases(&app.open()), ["03 not confirmed", "01* confirmed"]);
 }
 
 /// Deploys 2, which never gets well, in a thread, and returns when it is on probation.

@@ -87,7 +87,10 @@ fn line(kind: &EventKind, at: Timestamp, paint: Paint, verbose: bool) -> Option<
             format!("verify: {check} is {word}{}", aside(detail))
         }
         EventKind::Confirmed { release, verified } => {
-            format!("confirmed: {release}{}", if *verified { "" } else { " (unverified)" })
+            format!(
+                "confirmed: {release}{}",
+                if *verified { "" } else { " (unchecked: nothing looked whether it works)" }
+            )
         }
         EventKind::Warning { message } => {
             format!("{} {}", paint.warn("warning:"), clean(message))

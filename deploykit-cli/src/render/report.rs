@@ -62,7 +62,7 @@ fn success(report: &Report, verified: bool, paint: Paint) -> String {
     if !verified {
         text.push_str(&format!(
             "\n{} nothing has looked whether it works: no health check is configured.",
-            paint.warn("Unverified:")
+            paint.warn("Unchecked:")
         ));
     }
     text
@@ -118,7 +118,7 @@ fn failure(report: &Report, outcome: &Outcome) -> Explained {
         Outcome::RolledBack { .. } => rolled_back(report),
         Outcome::Broken { reason } => {
             let hint = match report.unsettled {
-                true => "mend the cause; then `deploykit recover` goes on with it",
+                true => "mend the cause; then `deploykit recover` finishes it",
                 false => {
                     "mend the cause; then `deploykit restart` starts the service again, or \
                           deploy another release"
@@ -211,7 +211,7 @@ It replaces 20261120-080000-aaaaaaaaaaaa; `deploykit rollback` goes back.";
     }
 
     #[test]
-    fn a_first_unverified_deployment_says_so() {
+    fn a_first_unchecked_deployment_says_so() {
         let change = json!({
             "from": null,
             "request": { "verb": "deploy", "revision": null },
@@ -219,7 +219,7 @@ It replaces 20261120-080000-aaaaaaaaaaaa; `deploykit rollback` goes back.";
         });
         let expected = "\
 Deployed 92965fdb8a7c in 12.3 s: release 20261121-091530-92965fdb8a7c is active.
-Unverified: nothing has looked whether it works: no health check is configured.";
+Unchecked: nothing has looked whether it works: no health check is configured.";
         assert_eq!(told(&change), Told::Result(expected.into()));
     }
 

@@ -130,14 +130,12 @@ fn checks(status: &Status, paint: Paint) -> Option<String> {
 }
 
 fn holder(holder: &Holder, times: Times) -> String {
-    let Holder { process, by, since, doing, .. } = holder;
-    format!(
-        "{} (process {} of {}, began {})",
-        clean(doing),
-        process.pid,
-        clean(&by.user),
-        times.past(*since)
-    )
+    format!("{} ({})", clean(&holder.doing), process_of(holder, times))
+}
+
+fn process_of(holder: &Holder, times: Times) -> String {
+    let Holder { process, by, since, .. } = holder;
+    format!("process {} of {}, began {}", process.pid, clean(&by.user), times.past(*since))
 }
 
 fn busy(status: &Status, times: Times) -> Option<String> {
@@ -152,7 +150,7 @@ fn probation(status: &Status, times: Times, paint: Paint) -> Option<String> {
         None => "if it is ill, nothing is active".to_owned(),
     };
     let watched = match &status.watching {
-        Some(watching) => format!("watched: {}", holder(watching, times)),
+        Some(watching) => format!("watched by {}", process_of(watching, times)),
         None => paint.warn("nobody is watching it"),
     };
     Some(format!("decided {decided} (deployment {})\n{back}\n{watched}", probation.deployment))
@@ -185,7 +183,7 @@ fn last(status: &Status, times: Times, paint: Paint) -> Option<String> {
     let last = status.last.as_ref()?;
     let (what, who) = (clean(&last.request.to_string()), clean(&last.by.user));
     let word = match status.unfinished {
-        None if last.outcome.is_none() => "goes on".to_owned(),
+        None if last.outcome.is_none() => "still running".to_owned(),
         _ => outcome(last.outcome.as_ref()).paint(paint),
     };
     let mut text = format!("#{} {what} by {who}, {}: {word}", last.id, times.past(last.started));
@@ -203,7 +201,7 @@ fn hints(status: &Status) -> Vec<String> {
     }
     hints.extend(status.broken_off.iter().map(|broken| match &broken.failure {
         Some(_) => format!(
-            "mend the cause; then `deploykit recover` goes on with deployment {}",
+            "mend the cause; then `deploykit recover` finishes deployment {}",
             broken.deployment
         ),
         None => format!(
@@ -272,7 +270,7 @@ hint: `deploykit deploy` makes the first release
     fn a_probation_tells_everything_that_one_wants_to_know() {
         let holder = json!({
             "pid": 12, "start_time": 1, "boot_id": "x", "by": { "user": "ann", "via": "deploykit" },
-            "since": "2026-11-21T10:01:00.000Z", "doing": "watching #7",
+            "since": "2026-11-21T10:01:00.000Z", "doing": "watching the health of deployment 7",
         });
         let status = json!({
             "link": "releases/new",
@@ -299,7 +297,7 @@ checks       http /up: well  200 in 3 ms
              tcp: not well  refused
 probation    decided in 12 s (deployment 7)
              if it is ill, old serves again
-             watched: watching #7 (process 12 of ann, began 2 min ago)
+             watched by process 12 of ann, began 2 min ago
 rollback     would go to old (abababababab, main), last activated 2 min ago
 hint: `deploykit confirm` or `deploykit rollback` decides at once
 ";
@@ -330,7 +328,7 @@ hint: `deploykit show 7` tells what happened
             text.ends_with("last         #7 deploy main by ann, 3 min ago: deployed\n"),
             "{text}"
         );
-        assert!(last(json!(null)).ends_with(": goes on\n"));
+        assert!(last(json!(null)).ends_with(": still running\n"));
     }
 
     fn broken_off(stage: &str, failure: Option<&str>, finished_by_rollback: bool) -> String {
@@ -375,7 +373,7 @@ unfinished   #7 rollback: could be brought neither to its end nor back
         assert!(text.contains(expected) && !text.contains("broken off"), "{text}");
         assert!(
             text.ends_with(
-                "hint: mend the cause; then `deploykit recover` goes on with deployment 7\n"
+                "hint: mend the cause; then `deploykit recover` finishes deployment 7\n"
             ),
             "{text}"
         );

@@ -276,7 +276,7 @@ impl Error {
                     .into(),
             ),
             Self::Stuck { .. } => Some(
-                "mend the cause; then `deploykit recover` goes on with it, or deploy another commit"
+                "mend the cause; then `deploykit recover` finishes it, or deploy another commit"
                     .into(),
             ),
             Self::ReleasesMissing { link, .. } => Some(format!(

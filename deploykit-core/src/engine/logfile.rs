@@ -72,7 +72,7 @@ fn describe(kind: &EventKind) -> Option<String> {
             format!("{check} is {}{}", if *well { "well" } else { "not well" }, behind(detail))
         }
         EventKind::Confirmed { release, verified } => {
-            format!("{release} is confirmed{}", if *verified { "" } else { ", unverified" })
+            format!("{release} is confirmed{}", if *verified { "" } else { ", unchecked" })
         }
         EventKind::Warning { message } => format!("warning: {message}"),
         EventKind::Note { message } => format!("note: {message}"),

@@ -138,7 +138,7 @@ impl Witness {
         if self.lock.is_some() {
             return Ok(());
         }
-        let doing = format!("watching #{}", run.deployment);
+        let doing = format!("watching the health of deployment {}", run.deployment);
         let holder = Holder::current(run.ctx.now(), run.app.actor.clone(), doing);
         let (calm, layout) = (run.uncancelled()?, &run.app.layout);
         match Lock::acquire_which(&calm, layout, Which::Watch, holder, Duration::ZERO) {

@@ -136,7 +136,7 @@ impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Deployed { verified: true } => "deployed",
-            Self::Deployed { verified: false } => "deployed, unverified",
+            Self::Deployed { verified: false } => "deployed, unchecked",
             Self::Failed { .. } => "failed",
             Self::Interrupted { .. } => "interrupted",
             Self::RolledBack { .. } => "rolled back",

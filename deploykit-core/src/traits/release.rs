@@ -99,8 +99,8 @@ impl fmt::Display for ReleaseState {
             (_, Verdict::Bad { .. }) => "bad",
             (_, Verdict::Probation) => "probation",
             (_, Verdict::Confirmed { verified: true }) => "confirmed",
-            (_, Verdict::Confirmed { verified: false }) => "unverified",
-            (BuildState::Sealed, Verdict::None) => "sealed",
+            (_, Verdict::Confirmed { verified: false }) => "confirmed, unchecked",
+            (BuildState::Sealed, Verdict::None) => "not confirmed",
             (BuildState::Adopted, Verdict::None) => "adopted",
         })
     }

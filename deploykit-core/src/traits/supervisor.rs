@@ -103,7 +103,7 @@ pub trait Supervisor: Any + Send + Sync + Debug {
 
     /// Whether [`status`](Self::status) can tell a service that runs from one that does not. A
     /// release of which neither that nor a health check tells anything is confirmed at once, and
-    /// shown as unverified. Where it cannot, the status is [`ServiceState::Unknown`].
+    /// shown as unchecked. Where it cannot, the status is [`ServiceState::Unknown`].
     fn observes(&self) -> bool {
         true
     }
