@@ -388,6 +388,30 @@ fn a_signal_after_the_activation_rolls_back_and_blames_nobody() {
 }
 
 #[test]
+fn a_signal_in_the_middle_of_a_look_is_no_finding_of_it() {
+    let app = App::new();
+    app.deploy();
+    let health = format!(
+        "[health]\ninterval = \"20ms\"\ntimeout = \"60s\"\nfailures = 1\n[[health.check]]\ntype = \"exec\"\n\
+         name = \"fit\"\ncommand = [\"sh\", \"-c\", {:?}]\n",
+        gate("look")
+    );
+    app.configure(&format!("{BUILD}{health}{LONG}"));
+    app.commit("two");
+    let deploying = app.start(&["deploy"]);
+    until("it was well", || app.json(&["show"])["log"].to_string().contains("fit is well"));
+    app.close_gate("look");
+    app.wait_at_gate("look");
+    deploying.signal(Signal::SIGINT);
+    let ran = deploying.wait().expect(3).says("was interrupted (Ctrl-C, SIGINT)");
+    assert!(!ran.stderr.contains("not well") && !ran.stderr.contains("failed"), "{ran}");
+    app.open_gate("look");
+    app.configure(&format!("{BUILD}{SHORT}"));
+    app.deploy();
+    assert_eq!(app.active_version(), "two", "it is not to blame");
+}
+
+#[test]
 fn a_lost_terminal_after_the_activation_stops_nothing() {
     let app = App::served(SHORT);
     app.deploy();

@@ -160,8 +160,9 @@ pub(crate) enum Command {
 
     /// Tell what a deployment would do, and do nothing
     ///
-    /// Exits with 10 when there is something to do, with 0 when there is not, and with 1 when a
-    /// deployment would be refused, for instance because the commit is marked bad.
+    /// Exits with 10 when there is something to do, with 0 when there is not, and as a deployment would
+    /// when that would be refused: with 1 because the commit is marked bad, say, with 4 beside a
+    /// probation.
     Plan(PlanArgs),
 
     /// Tell what is active, how well it is, and what could be gone back to
