@@ -55,6 +55,7 @@ fn tables_fit_a_narrow_terminal_and_are_whole_in_a_pipe() {
         let (_, text) = on_terminal_of(80, &app, &[command, "--color", "never"]);
         assert!(text.lines().all(|line| line.trim_end().chars().count() <= 80), "{text}");
         assert!(text.contains('…'), "{text}");
+        assert!(text.contains("bbbbbbbbbbbb"), "the commit is told whole: {text}");
     }
     let whole = app.run(&["history"]).exits_with(0).stdout;
     assert!(whole.contains("mfd_1700000100_bbbbbbbbbbbb") && !whole.contains('…'), "{whole}");

@@ -38,12 +38,12 @@ pub(crate) fn releases(
         let record = &release.record;
         let mark = match (release.active, release.rollback) {
             (true, _) => Cell::new("active").look(Look::Good),
-            (_, true) => Cell::new("rollback goes here").look(Look::Dim),
+            (_, true) => Cell::new("rollback goes here").or_short("rollback").look(Look::Dim),
             _ => Cell::new(""),
         };
         let size = if record.bytes == 0 { String::new() } else { bytes(record.bytes) };
         vec![
-            Cell::new(short_id(&record.id)).look(Look::Name),
+            release_cell(&record.id).look(Look::Name),
             Cell::new(record.source.short()),
             Cell::new(short_name(&record.name)),
             Cell::new(times.past(record.created)),
@@ -55,7 +55,7 @@ pub(crate) fn releases(
     let rows: Vec<_> = releases.iter().map(row).collect();
     let heading = ["release", "commit", "name", "made", "size", "state", ""];
     // The beginning of an id or of a hash names what the whole does.
-    let narrower = [(6, 8), (2, 4), (0, 21), (1, 8), (5, 9), (0, 15), (6, 4), (3, 4), (5, 4)];
+    let narrower = [(6, 8), (5, 9), (0, 16), (2, 6), (1, 8), (3, 5), (5, 5), (6, 4)];
     table(&heading, &rows, paint, limit, &narrower)
 }
 
@@ -67,7 +67,30 @@ fn state(release: &ReleaseView) -> Cell {
         (_, Verdict::Confirmed { .. }) | (BuildState::Adopted, _) => Look::Plain,
         _ => Look::Dim,
     };
-    Cell::new(state.to_string()).look(look)
+    let cell = Cell::new(state.to_string()).look(look);
+    match state.verdict {
+        Verdict::Confirmed { verified: false } => cell.or_short("unchecked"),
+        _ => cell,
+    }
+}
+
+/// The id; without its hash, which has a column of its own, where it is too long.
+fn release_cell(id: &ReleaseId) -> Cell {
+    let text = short_id(id);
+    match text.rsplit_once(['-', '_']) {
+        Some((time, _)) => Cell::new(&text).or_short(format!("{time}…")),
+        None => Cell::new(text),
+    }
+}
+
+/// The id; only the hash at its end, by which a person knows it, where it is too long.
+fn end_cell(id: Option<&ReleaseId>) -> Cell {
+    let Some(id) = id else { return Cell::new("-") };
+    let text = short_id(id);
+    match text.rsplit_once(['-', '_']) {
+        Some((_, hash)) => Cell::new(&text).or_short(format!("…{hash}")),
+        None => Cell::new(text),
+    }
 }
 
 /// `main` of `refs/heads/main`; nothing of a hash, which has its own column.
@@ -96,7 +119,6 @@ pub(crate) fn history(
     paint: Paint,
     limit: Option<usize>,
 ) -> String {
-    let name = |id: &Option<ReleaseId>| id.as_ref().map_or_else(|| "-".to_owned(), short_id);
     let row = |record: &DeploymentRecord| {
         let took = record.ended.map(|ended| time::duration(ended.since(record.started)));
         vec![
@@ -104,15 +126,15 @@ pub(crate) fn history(
             Cell::new(times.past(record.started)),
             Cell::new(clean(&record.by.user)),
             Cell::new(clean(&record.request.to_string())),
-            Cell::new(name(&record.from)).look(Look::Dim),
-            Cell::new(name(&record.to)),
+            end_cell(record.from.as_ref()).look(Look::Dim),
+            end_cell(record.to.as_ref()),
             Cell::new(took.unwrap_or_default()),
             outcome(record.outcome.as_ref()),
         ]
     };
     let rows: Vec<_> = deployments.iter().map(row).collect();
     let heading = ["id", "when", "who", "what", "from", "to", "took", "outcome"];
-    let narrower = [(4, 16), (5, 16), (3, 8), (2, 4), (4, 5), (7, 11), (1, 5), (7, 8), (5, 8)];
+    let narrower = [(4, 13), (5, 13), (7, 11), (3, 8), (2, 4), (4, 6), (1, 5), (7, 8), (5, 8)];
     table(&heading, &rows, paint, limit, &narrower)
 }
 
@@ -123,7 +145,9 @@ pub(crate) fn outcome(outcome: Option<&Outcome>) -> Cell {
         Some(outcome @ Outcome::Deployed { verified: true }) => {
             Cell::new(outcome.to_string()).look(Look::Good)
         }
-        Some(outcome @ Outcome::Deployed { .. }) => Cell::new(outcome.to_string()),
+        Some(outcome @ Outcome::Deployed { .. }) => {
+            Cell::new(outcome.to_string()).or_short("unchecked")
+        }
         Some(outcome @ Outcome::Interrupted { .. }) => {
             Cell::new(outcome.to_string()).look(Look::Warn)
         }

@@ -16,16 +16,29 @@ pub(crate) enum Look {
     Dim,
 }
 
-/// A cell: its text, and what it looks like.
+/// A cell: its text, what stands for it in a narrow column, and what it looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
     text: String,
+    short: Option<String>,
     look: Look,
 }
 
 impl Cell {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), look: Look::Plain }
+        Self { text: text.into(), short: None, look: Look::Plain }
+    }
+
+    /// What stands for it where there is no room for the whole.
+    pub(crate) fn or_short(mut self, short: impl Into<String>) -> Self {
+        self.short = Some(short.into());
+        self
+    }
+
+    fn within(&self, width: usize) -> Self {
+        let whole = self.text.width() <= width;
+        let text = self.short.as_ref().filter(|_| !whole).unwrap_or(&self.text);
+        Self { text: cut(text, width), short: None, look: self.look }
     }
 
     pub(crate) fn look(mut self, look: Look) -> Self {
@@ -72,7 +85,7 @@ pub(crate) fn table(
         // Nothing is padded behind the last cell that says something.
         let used = row.iter().rposition(|cell| !cell.text.is_empty()).map_or(0, |last| last + 1);
         for (index, (cell, width)) in row.iter().zip(&widths).take(used).enumerate() {
-            let cell = Cell { text: cut(&cell.text, *width), look: cell.look };
+            let cell = cell.within(*width);
             text.push_str(&cell.paint(paint));
             if index + 1 < used {
                 text.push_str(&" ".repeat(width - cell.text.width() + 2));
@@ -131,6 +144,15 @@ id  name    mark
         let coloured = table(&["one", "two"], &rows, Paint::new(true), None, &[]);
         let plain = anstream::adapter::strip_str(&coloured).to_string();
         assert_eq!(plain, table(&["one", "two"], &rows, Paint::new(false), None, &[]));
+    }
+
+    #[test]
+    fn a_short_form_stands_where_the_whole_has_no_room() {
+        let rows = [vec![Cell::new("abcdefgh").or_short("…gh"), Cell::new("x")]];
+        let shown = |least| table(&["", ""], &rows, Paint::new(false), Some(1), &[(0, least)]);
+        assert_eq!(shown(8), "\nabcdefgh  x\n");
+        assert_eq!(shown(5), "\n…gh    x\n");
+        assert_eq!(shown(2), "\n……  x\n");
     }
 
     #[test]
