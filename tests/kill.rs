@@ -188,8 +188,10 @@ fn what_is_stuck_tells_why_and_is_not_told_as_broken_off() {
     let told = app.run(&["status"]).expect(0).tells("could be brought neither to its end nor back");
     assert!(told.stdout.contains("it was to go back: not well within 2 s: fit"), "{told}");
     assert!(!told.stdout.contains("broken off"), "{told}");
+    let told = told.tells("would finish the way back of deployment 2");
+    assert_eq!(broken["finished_by_rollback"], true, "{told}");
     app.remove("active/unstartable");
-    app.run(&["recover"]).expect(0);
+    app.run(&["rollback"]).expect(0);
     app.assert_serves("one");
 }
 

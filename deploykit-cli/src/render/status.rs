@@ -165,9 +165,13 @@ fn hold(status: &Status, times: Times, paint: Paint) -> Option<String> {
 
 fn rollback(status: &Status, times: Times) -> String {
     if let Some(broken) = status.broken_off.iter().find(|broken| broken.finished_by_rollback) {
-        let to = broken.to.as_ref().map_or_else(String::new, |to| format!(", to {to}"));
+        let (what, to) = match broken.stage {
+            Stage::GoingBack => ("the way back", &broken.back_to),
+            _ => ("that", &broken.to),
+        };
+        let to = to.as_ref().map_or_else(String::new, |to| format!(", to {to}"));
         return format!(
-            "would finish that of deployment {}{to}, and go no further",
+            "would finish {what} of deployment {}{to}, and go no further",
             broken.deployment
         );
     }
@@ -336,7 +340,7 @@ hint: `deploykit show 7` tells what happened
             "link": "releases/old", "active": release("old", "confirmed"), "unfinished": 7,
             "rollback": release("older", "confirmed"),
             "broken_off": [{
-                "deployment": 7, "request": { "verb": "rollback" }, "stage": stage, "to": "old",
+                "deployment": 7, "request": { "verb": "rollback" }, "stage": stage, "to": "old", "back_to": "older",
                 "reason": failure.map(|_| "http: 500"), "failure": failure,
                 "finished_by_rollback": finished_by_rollback,
             }],
@@ -369,7 +373,8 @@ unfinished   #7 rollback: could be brought neither to its end nor back
              it was to go back: http: 500
              service failed: it exited with code 1
 ";
-        let text = broken_off("going-back", Some("service failed: it exited with code 1"), false);
+        let text = broken_off("going-back", Some("service failed: it exited with code 1"), true);
+        assert!(text.contains("would finish the way back of deployment 7, to older"), "{text}");
         assert!(text.contains(expected) && !text.contains("broken off"), "{text}");
         assert!(
             text.ends_with(
@@ -385,7 +390,7 @@ unfinished   #7 rollback: could be brought neither to its end nor back
             "link": "releases/new", "active": release("new", "confirmed"), "intact": false, "unfinished": 7,
             "broken_off": [{
                 "deployment": 7, "request": { "verb": "deploy", "revision": null }, "stage": "preparing",
-                "to": null, "reason": null, "failure": null, "finished_by_rollback": false,
+                "to": null, "back_to": null, "reason": null, "failure": null, "finished_by_rollback": false,
             }],
             "hold": { "by": { "user": "ann", "via": "x" }, "since": "2026-11-21T10:00:00.000Z", "reason": "freeze" },
         });

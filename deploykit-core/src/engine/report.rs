@@ -194,6 +194,8 @@ pub struct BrokenOff {
     pub stage: Stage,
     /// The release that it was to activate, once it had a name.
     pub to: Option<ReleaseId>,
+    /// The release that it was on its way back to, if it was.
+    pub back_to: Option<ReleaseId>,
     /// Why it was taken back, if it was.
     pub reason: Option<String>,
     /// What kept it from getting to an end, by its log. Nothing when it was killed, and when the log

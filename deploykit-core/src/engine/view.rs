@@ -149,6 +149,7 @@ fn releases_of(state: &State, active: Option<&ReleaseRecord>) -> Vec<ReleaseView
 /// The deployments that nobody carries on, the one begun last first.
 fn broken_off(layout: &Layout, state: &State, active: Option<&ReleaseRecord>) -> Vec<BrokenOff> {
     let again = rollback::broken_off(state, &RollbackRequest::previous());
+    let again = again.or_else(|| way_back(state));
     let one = |progress: &InProgress| {
         let record = state.deployment(progress.deployment);
         BrokenOff {
@@ -156,12 +157,22 @@ fn broken_off(layout: &Layout, state: &State, active: Option<&ReleaseRecord>) ->
             request: record.map_or(Request::Unknown, |record| record.request.clone()),
             stage: stage(progress, active),
             to: record.and_then(|record| record.to.clone()),
+            back_to: progress.revert.as_ref().and_then(|revert| revert.to.clone()),
             reason: progress.revert.as_ref().map(|revert| revert.reason.clone()),
             failure: logfile::last_failure(layout, progress.deployment),
             finished_by_rollback: again == Some(progress.deployment),
         }
     };
     state.open.iter().rev().map(one).collect()
+}
+
+/// The deployment whose way back is what a rollback now is to do.
+fn way_back(state: &State) -> Option<DeploymentId> {
+    let mut open = state.open.iter().rev();
+    let (deployment, revert) = open.find_map(|p| Some((p.deployment, p.revert.as_ref()?)))?;
+    let left = state.deployment(deployment)?.to.as_ref();
+    let target = state.rollback_target(left).map(|release| &release.id);
+    (target.is_some() && target == revert.to.as_ref()).then_some(deployment)
 }
 
 fn stage(progress: &InProgress, active: Option<&ReleaseRecord>) -> Stage {
