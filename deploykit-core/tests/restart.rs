@@ -2,14 +2,13 @@
 
 use deploykit_core::traits::{Look, Verdict};
 use deploykit_core::{
-    Application, Cause, Context, DeployRequest, Error, EventKind, FnSink, Outcome, Report,
-    RestartRequest,
+    Application, Cause, Context, DeployRequest, Error, EventKind, Outcome, Report, RestartRequest,
 };
 use deploykit_testkit::fake::{FakeApp, digest};
 
 #[path = "common/camera.rs"]
 mod camera;
-use camera::{check, open, shots, two_releases};
+use camera::{at, check, open, shots, two_releases};
 
 fn restart(application: &Application, ctx: &Context) -> Report {
     application.restart(ctx, &RestartRequest::default()).unwrap()
@@ -102,14 +101,8 @@ fn a_restart_that_is_killed_anywhere_is_finished() {
 #[test]
 fn an_interrupted_restart_is_gone_on_with() {
     let app = two_releases();
-    let plain = Context::new().unwrap();
-    let handle = plain.clone();
-    let ctx =
-        plain.with_sink(std::sync::Arc::new(FnSink::new(move |event: &deploykit_core::Event| {
-            if matches!(event.kind, EventKind::ProbationStarted { .. }) {
-                handle.cancellation().cancel(Cause::Interrupt);
-            }
-        })));
+    let begins = |kind: &EventKind| matches!(kind, EventKind::ProbationStarted { .. });
+    let ctx = at(begins, |ctx| ctx.cancellation().cancel(Cause::Interrupt));
     let report = restart(&app.open(), &ctx);
     assert!(report.unsettled, "{report:?}");
     app.fakes.take_calls();

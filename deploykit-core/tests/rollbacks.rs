@@ -3,14 +3,13 @@
 use camino::Utf8Path;
 use deploykit_core::traits::Look;
 use deploykit_core::{
-    Application, Cause, Context, DeployRequest, EventKind, FnSink, Outcome, Report,
-    RollbackRequest, Step,
+    Application, Cause, Context, DeployRequest, EventKind, Outcome, Report, RollbackRequest, Step,
 };
 use deploykit_testkit::fake::{FakeApp, digest};
 
 #[path = "common/camera.rs"]
 mod camera;
-use camera::{check, open, shots, two_releases};
+use camera::{at, check, open, shots, two_releases};
 
 fn content(root: &Utf8Path) -> String {
     std::fs::read_to_string(root.join("active/content")).unwrap()
@@ -74,14 +73,9 @@ fn settled(app: &FakeApp, application: &Application, root: &Utf8Path) {
 #[test]
 fn an_interrupted_rollback_can_be_left_for_where_it_came_from() {
     let app = two_releases();
-    let plain = Context::new().unwrap();
-    let handle = plain.clone();
-    let ctx =
-        plain.with_sink(std::sync::Arc::new(FnSink::new(move |event: &deploykit_core::Event| {
-            if matches!(event.kind, EventKind::StepStarted { step: Step::Service, .. }) {
-                handle.cancellation().cancel(Cause::Interrupt);
-            }
-        })));
+    let begins =
+        |kind: &EventKind| matches!(kind, EventKind::StepStarted { step: Step::Service, .. });
+    let ctx = at(begins, |ctx| ctx.cancellation().cancel(Cause::Interrupt));
     assert!(roll_back(&app.open(), &ctx).unsettled);
     let report = roll_back_to(&app.open(), &app.context().unwrap(), 2);
     assert!(report.is_success(), "{report:?}");

@@ -9,7 +9,7 @@ use deploykit_testkit::fake::{CONFIG, FakeApp, digest};
 
 #[path = "common/camera.rs"]
 mod camera;
-use camera::{check, open, shots, two_releases};
+use camera::{at, check, open, shots, two_releases};
 
 fn content(application: &Application) -> String {
     std::fs::read_to_string(application.layout().active_link().join("content")).unwrap()
@@ -360,19 +360,6 @@ fn a_named_rollback_that_was_broken_off_is_finished_when_it_is_asked_for_again()
         assert_eq!(content(&application), digest(1));
     }
     assert!(unfinished > 0);
-}
-
-/// A context that does `act` at the first event of that kind.
-fn at(kind: fn(&EventKind) -> bool, act: impl Fn(&Context) + Send + Sync + 'static) -> Context {
-    let plain = Context::new().unwrap();
-    let (handle, once) = (plain.clone(), std::sync::Once::new());
-    plain.with_sink(std::sync::Arc::new(deploykit_core::FnSink::new(
-        move |event: &deploykit_core::Event| {
-            if kind(&event.kind) {
-                once.call_once(|| act(&handle));
-            }
-        },
-    )))
 }
 
 fn is_probation(kind: &EventKind) -> bool {

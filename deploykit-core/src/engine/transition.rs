@@ -314,6 +314,12 @@ mod tests {
         })
     }
 
+    /// Of a release that exists, with one to go back to.
+    fn there_and_back() -> Course {
+        let way = Way { switching: Switching::Restart, watched: true };
+        Course { preparation: Vec::new(), there: way, back: Some(way), stays: false, again: false }
+    }
+
     fn failed(own: bool) -> Happened {
         Happened::Failed { reason: "why".into(), own }
     }
@@ -408,14 +414,7 @@ mod tests {
 
     #[test]
     fn an_interruption_takes_back_what_is_active_but_blames_nobody() {
-        let way = Way { switching: Switching::Restart, watched: true };
-        let course = Course {
-            preparation: Vec::new(),
-            there: way,
-            back: Some(way),
-            stays: false,
-            again: false,
-        };
+        let course = there_and_back();
         let phase = next(&course, Phase::Watching, Happened::Cancelled(Cause::Interrupt));
         assert!(matches!(phase, Phase::RevertingLink(Fault { bad: false, .. })));
         let phase = next(&course, Phase::Watching, failed(false));
@@ -436,14 +435,7 @@ mod tests {
 
     #[test]
     fn what_can_be_neither_finished_nor_undone_stays_open() {
-        let way = Way { switching: Switching::Restart, watched: true };
-        let course = Course {
-            preparation: Vec::new(),
-            there: way,
-            back: Some(way),
-            stays: false,
-            again: false,
-        };
+        let course = there_and_back();
         let fault = || Fault { reason: "500".into(), bad: true };
         for phase in [
             Phase::Confirming,

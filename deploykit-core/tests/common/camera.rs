@@ -3,13 +3,13 @@
 //! A kill is played by a copy of the application from the instant at which a record had just been
 //! written: the sink of events and the fakes see every effect, and copy the directory then. What
 //! the copy holds is what a kill at that instant would have left.
-#![allow(unreachable_pub, reason = "every test program has it as a module of its own")]
+#![allow(dead_code, unreachable_pub, reason = "every test program uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use deploykit_core::{Application, Context, DeployRequest, Event, EventSink};
+use deploykit_core::{Application, Context, DeployRequest, Event, EventKind, EventSink, FnSink};
 use deploykit_testkit::fake::{CONFIG, FakeApp};
 
 /// Copies the application whenever its journal has grown.
@@ -90,6 +90,17 @@ pub fn check(application: &Application, root: &Utf8Path) {
     assert_eq!(found, known, "stray or missing directories");
     assert!(!root.join(".deploykit/trash").exists());
     assert!(!root.join(".deploykit/active.new").is_symlink());
+}
+
+/// A context that does `act` at the first event of that kind.
+pub fn at(kind: fn(&EventKind) -> bool, act: impl Fn(&Context) + Send + Sync + 'static) -> Context {
+    let plain = Context::new().unwrap();
+    let (handle, once) = (plain.clone(), std::sync::Once::new());
+    plain.with_sink(Arc::new(FnSink::new(move |event: &Event| {
+        if kind(&event.kind) {
+            once.call_once(|| act(&handle));
+        }
+    })))
 }
 
 pub fn two_releases() -> FakeApp {
