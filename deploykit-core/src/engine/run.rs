@@ -319,11 +319,15 @@ impl Run<'_> {
         let source = self.to.as_ref().and_then(|to| Some(state.release(to)?.source.clone()));
         let source = source.or_else(|| Some(self.making.as_ref()?.resolved.id.clone()));
         // Whoever has ended this deployment may have been killed on the way.
-        let nobody = |which| current_holder(&self.app.layout, which).is_none();
         let broken_off = self.ended_elsewhere
-            && !state.open.is_empty()
-            && (self.session.is_some() || nobody(Which::Main))
-            && nobody(Which::Watch);
+            && match &self.session {
+                None => self.app.is_left(state),
+                // Nobody else goes on now, but somebody may watch.
+                Some(_) => {
+                    !state.open.is_empty()
+                        && current_holder(&self.app.layout, Which::Watch).is_none()
+                }
+            };
         Report {
             deployment: Some(self.deployment),
             request: self.request,

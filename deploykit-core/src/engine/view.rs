@@ -11,8 +11,10 @@ use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::files::At as _;
-use crate::state::lock::{Which, current_holder};
-use crate::state::{DeploymentRecord, InProgress, Layout, ReleaseRecord, Request, State};
+use crate::state::lock::{Which, current_holder, is_deserted};
+use crate::state::{
+    DeploymentRecord, InProgress, Layout, ReleaseRecord, Request, State, read_state,
+};
 
 /// How many of the last switches `status` shows.
 const SWITCHES: usize = 10;
@@ -78,10 +80,10 @@ impl Application {
         let intact = link.as_ref().is_none_or(|link| self.layout.root().join(link).is_dir());
         let busy = current_holder(&self.layout, Which::Main);
         let watching = current_holder(&self.layout, Which::Watch);
-        let broken_off = if busy.is_some() || watching.is_some() {
-            Vec::new()
-        } else {
+        let broken_off = if busy.is_none() && watching.is_none() && self.is_left(&state) {
             broken_off(&self.layout, &state, found)
+        } else {
+            Vec::new()
         };
         let mut status = Status {
             root: self.layout.root().to_owned(),
@@ -104,6 +106,16 @@ impl Application {
             self.look(&ctx, &runtime, &mut status)?;
         }
         Ok(status)
+    }
+
+    /// Whether what is open in this state was left by whoever carried it on. They may have come to an
+    /// end since the state was read: then it is not open any more.
+    pub(super) fn is_left(&self, state: &State) -> bool {
+        let open =
+            |state: &State| state.open.iter().map(|open| open.deployment).collect::<Vec<_>>();
+        !state.open.is_empty()
+            && is_deserted(&self.layout)
+            && read_state(&self.layout).is_ok_and(|later| open(&later) == open(state))
     }
 
     fn look(

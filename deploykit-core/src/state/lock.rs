@@ -149,12 +149,13 @@ impl Lock {
 
     /// That it cannot be told who has the lock (the disk is full) does not make it less theirs.
     fn write(&mut self) {
-        let text = serde_json::to_vec(&self.holder).unwrap_or_default();
+        let mut text = serde_json::to_vec(&self.holder).unwrap_or_default();
         let file = &mut self.file;
-        let _ = file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| file.set_len(0))
-            .and_then(|()| file.write_all(&text));
+        // Over what was there, in one piece: whoever reads it must not find nothing and take that for
+        // nobody.
+        let before = file.metadata().map_or(0, |metadata| metadata.len());
+        text.resize(text.len().max(usize::try_from(before).unwrap_or_default()), b' ');
+        let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&text));
     }
 }
 
@@ -206,6 +207,14 @@ pub(crate) fn current_holder(layout: &Layout, which: Which) -> Option<Holder> {
         Which::Watch => layout.watch_lock(),
     };
     read_holder(&path).filter(|holder| holder.process.is_alive())
+}
+
+/// Whether nobody changes or watches anything. Who has watched takes the main lock before they let
+/// the other go, so that one is looked at on both sides.
+pub(crate) fn is_deserted(layout: &Layout) -> bool {
+    [Which::Main, Which::Watch, Which::Main]
+        .into_iter()
+        .all(|which| current_holder(layout, which).is_none())
 }
 
 /// Whether somebody watches a probation: asked of the kernel, since a decision follows from it. Who
