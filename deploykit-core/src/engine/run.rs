@@ -18,11 +18,11 @@ use super::session::Session;
 use super::stored::StoredRelease;
 use super::transition::{Course, Happened, Phase, first, next};
 use super::trouble::Trouble;
+use super::watch::GLANCE;
 use crate::cancel::Cause;
 use crate::context::Context;
 use crate::event::{EventKind, EventSink, Sinks, millis};
 use crate::id::{DeploymentId, ReleaseId};
-use crate::state::lock::{Which, current_holder};
 use crate::state::{Outcome, ProbationRecord, Record, ReleaseRecord, Request};
 use crate::step::Step;
 use crate::time::Timestamp;
@@ -268,7 +268,23 @@ impl Run<'_> {
         let elapsed = millis(self.ctx.clock().monotonic().saturating_sub(self.begun));
         let told = outcome.to_string();
         self.ctx.emit(EventKind::DeploymentFinished { outcome: told, millis: elapsed });
-        self.report(outcome, settled, elapsed)
+        let unsettled = !settled || self.is_broken_off_elsewhere();
+        self.report(outcome, unsettled, elapsed)
+    }
+
+    /// Whether whoever has ended this deployment was killed on the way. They have no lock for a moment
+    /// when they begin to watch: they have waited for the one that was watched with here.
+    fn is_broken_off_elsewhere(&mut self) -> bool {
+        if !self.ended_elsewhere {
+            return false;
+        }
+        self.session = None;
+        let app = self.app;
+        let is_left = || app.state().is_ok_and(|state| app.is_left(&state));
+        is_left() && {
+            let calm = self.uncancelled().map(|calm| calm.sleep(GLANCE));
+            calm.is_ok() && is_left()
+        }
     }
 
     /// A rollback from a probation that came back has ended that probation.
@@ -302,7 +318,7 @@ impl Run<'_> {
         self.failure = failure;
     }
 
-    fn report(self, outcome: Outcome, settled: bool, elapsed: u64) -> Report {
+    fn report(self, outcome: Outcome, unsettled: bool, elapsed: u64) -> Report {
         // Without a session it is only looked at: when somebody else has ended the deployment they
         // may hold the lock.
         let read;
@@ -318,16 +334,6 @@ impl Run<'_> {
         let active = found.map(|release| release.id.clone());
         let source = self.to.as_ref().and_then(|to| Some(state.release(to)?.source.clone()));
         let source = source.or_else(|| Some(self.making.as_ref()?.resolved.id.clone()));
-        // Whoever has ended this deployment may have been killed on the way.
-        let broken_off = self.ended_elsewhere
-            && match &self.session {
-                None => self.app.is_left(state),
-                // Nobody else goes on now, but somebody may watch.
-                Some(_) => {
-                    !state.open.is_empty()
-                        && current_holder(&self.app.layout, Which::Watch).is_none()
-                }
-            };
         Report {
             deployment: Some(self.deployment),
             request: self.request,
@@ -339,7 +345,7 @@ impl Run<'_> {
             source,
             active,
             millis: elapsed,
-            unsettled: !settled || broken_off,
+            unsettled,
             log: Some(self.app.layout.log(self.deployment)),
         }
     }

@@ -26,7 +26,10 @@ use crate::step::Step;
 use crate::traits::{Look, ServiceState};
 
 /// How often it is looked whether somebody else has decided, at least.
-const GLANCE: Duration = Duration::from_millis(500);
+pub(super) const GLANCE: Duration = Duration::from_millis(500);
+
+/// How often the lock of whoever watches is tried for, while another one still has it.
+const TRY: Duration = Duration::from_millis(20);
 
 /// Looks at a release, and tells of what has changed.
 pub(super) struct Observer<'a> {
@@ -263,11 +266,13 @@ impl Run<'_> {
             if let Some(outcome) = witness.as_deref_mut().and_then(|w| w.decision(self)) {
                 return Err(Watched::Elsewhere(outcome));
             }
+            let waits = witness.as_ref().is_some_and(|witness| witness.lock.is_none());
+            let glance = if waits { TRY } else { GLANCE };
             let left = end.saturating_sub(clock.monotonic());
             self.ctx
-                .sleep(left.min(GLANCE))
+                .sleep(left.min(glance))
                 .map_err(|Cancelled(cause)| Watched::Cancelled(cause))?;
-            if left <= GLANCE {
+            if left <= glance {
                 return Ok(());
             }
         }
