@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{App, SHORT};
+use common::{App, BUILD, SHORT, names};
 
 /// How much a deployment adds to the journal at most.
 const MOST: u64 = 2800;
@@ -103,12 +103,14 @@ fn before_a_rotation() -> App {
     app
 }
 
-/// Runs the program while the call `call` that it makes as the `number`th fails with `error`.
-fn run_failing(app: &App, call: &str, error: &str, number: u32, arguments: &[&str]) -> Option<i32> {
+/// Runs the program while these of its calls fail, which of them as strace counts.
+fn run_failing(app: &App, error: &str, calls: &[(&str, &str)], arguments: &[&str]) -> Option<i32> {
     let program = app.command(arguments);
     let mut command = std::process::Command::new("strace");
-    command.args(["-f", "-b", "execve", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-    command.args(["-e", &format!("inject={call}:error={error}:when={number}")]);
+    command.args(["-f", "-b", "execve", "-qq", "-o", "/dev/null"]);
+    for (call, when) in calls {
+        command.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
+    }
     command.arg(program.get_program()).args(program.get_args());
     command.current_dir(app.root()).stdin(std::process::Stdio::null());
     command.output().expect("strace runs").status.code()
@@ -127,7 +129,7 @@ fn a_journal_whose_rotation_fails_anywhere_is_whole_and_keeps_what_was_acknowled
     let mut ends = std::collections::BTreeSet::new();
     for (number, call) in (1..7).flat_map(|number| [(number, "fsync"), (number, "rename")]) {
         copy(&kept, &app.path(".deploykit"));
-        let code = run_failing(&app, call, "EIO", number, &["unhold"]);
+        let code = run_failing(&app, "EIO", &[(call, &number.to_string())], &["unhold"]);
         ends.insert(code);
         let held = app.json(&["status"])["hold"].is_object();
         assert_eq!(held, code != Some(0), "{call} {number} failed: {code:?}");
@@ -136,4 +138,27 @@ fn a_journal_whose_rotation_fails_anywhere_is_whole_and_keeps_what_was_acknowled
         assert!(app.json(&["status"])["hold"].is_object(), "{call} {number} failed");
     }
     assert!(ends.contains(&Some(0)), "{ends:?}");
+}
+
+#[test]
+fn what_cannot_be_removed_keeps_nothing_else_from_being_done() {
+    let app = App::new();
+    app.configure(&format!("{BUILD}{SHORT}[releases]\nkeep = 2\nkeep_others = 0\n"));
+    for version in ["one", "two"] {
+        app.deploy_version(version);
+    }
+    app.commit("three");
+    // Somebody else has made what is in it: it can neither be emptied nor moved away.
+    let removing = ("unlinkat", "1+");
+    assert_eq!(run_failing(&app, "EACCES", &[removing], &["deploy"]), Some(0));
+    assert_eq!(app.active_version(), "three");
+    let id = names(&app.path(".deploykit/trash")).remove(0);
+    let there = app.path("releases").join(&id);
+    std::fs::rename(app.path(".deploykit/trash").join(&id), &there).unwrap();
+    let refused = [removing, ("rename", "1")];
+    assert_eq!(run_failing(&app, "EACCES", &refused, &["rollback"]), Some(0));
+    assert_eq!(app.active_version(), "two");
+    assert!(there.is_dir());
+    app.run(&["recover"]).expect(0).tells("removed what was left of release");
+    app.assert_tidy();
 }

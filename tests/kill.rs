@@ -92,7 +92,7 @@ fn killed_while_it_builds_then_recover() {
     app.assert_serves("one");
 
     let ran = app.run(&["recover"]).expect(0).tells("processes of the build");
-    ran.tells("removed the unfinished release").tells("Deployment 2 ended: failed");
+    ran.tells("removed what was left of release").tells("Deployment 2 ended: failed");
     assert!(!pids.iter().any(|pid| runs(*pid)), "the build goes on");
     app.assert_serves("one");
     assert_eq!(app.outcomes(), ["failed", "deployed"]);

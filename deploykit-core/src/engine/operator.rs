@@ -67,6 +67,7 @@ impl Application {
     pub fn prune(&self, ctx: &Context) -> Result<Vec<ReleaseId>, Error> {
         let ctx = self.masked(ctx);
         let mut session = recover::settled(self, &ctx, "prune", SHORT)?;
-        prune::prune(self, &ctx, &mut session)
+        let pruned = prune::prune(self, &ctx, &mut session)?;
+        pruned.kept.map_or(Ok(pruned.removed), Err)
     }
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use camino::Utf8Path;
 
 use super::application::Application;
-use super::error::Error;
+use super::error::{Error, chain};
 use super::place::is_served_from;
 use super::session::Session;
 use super::uninstall::moved_for_mfd;
 use crate::config::ReleasesConfig;
 use crate::context::Context;
 use crate::id::ReleaseId;
-use crate::state::files::{private_dir, remove_tree};
+use crate::state::files::{owner_if_another, private_dir, remove_tree};
 use crate::state::{Record, ReleaseRecord, State};
 use crate::traits::BuildState;
 
@@ -81,13 +81,52 @@ pub(super) fn after(
     complete.filter(|release| !kept.contains(&release.id)).map(|r| r.id.clone()).collect()
 }
 
+/// What came of removing what is not kept.
+#[derive(Debug, Default)]
+pub(super) struct Pruned {
+    /// What was removed.
+    pub(super) removed: Vec<ReleaseId>,
+    /// Why something could not be removed, the first of it. It is tried again by every command.
+    pub(super) kept: Option<Error>,
+}
+
 /// Removes what is not kept. What something runs from, or what does not lie below the application's
 /// directory, stays.
 pub(super) fn prune(
     app: &Application,
     ctx: &Context,
     session: &mut Session,
-) -> Result<Vec<ReleaseId>, Error> {
+) -> Result<Pruned, Error> {
+    let mut pruned = Pruned::default();
+    for id in condemned(app, ctx, session)? {
+        match remove(app, ctx, session, &id) {
+            Ok(()) => pruned.removed.push(id),
+            Err(error @ Error::File(_)) => {
+                warn_of_kept(app, ctx, session, &id, &error);
+                pruned.kept.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pruned)
+}
+
+/// A release that cannot be removed keeps nothing else from being done.
+pub(super) fn warn_of_kept(
+    app: &Application,
+    ctx: &Context,
+    session: &Session,
+    id: &ReleaseId,
+    error: &Error,
+) {
+    let path = session.state().release(id).map(|release| app.layout.root().join(&release.path));
+    let owner = path.as_deref().and_then(owner_if_another).map_or_else(String::new, |owner| {
+        format!(": it belongs to {owner}, who can remove it, or give it to you (chown)")
+    });
+    ctx.warn(format!("release {id} stays for now: {}{owner}", chain(error)));
+}
+
+fn condemned(app: &Application, ctx: &Context, session: &Session) -> Result<Vec<ReleaseId>, Error> {
     let active = session.active()?.cloned();
     let mut condemned = after(session.state(), &app.config.releases, active.as_ref(), Next::Same);
     if condemned.is_empty() {
@@ -102,6 +141,8 @@ pub(super) fn prune(
             return Ok(Vec::new());
         }
     };
+    // What is half removed was tried at the beginning.
+    condemned.retain(|id| session.state().release(id).is_some_and(|release| !release.removing));
     condemned.retain(|id| {
         let used = in_use.contains(id);
         if used {
@@ -118,9 +159,6 @@ pub(super) fn prune(
             ctx.note(format!("release {id} is not kept any more, but the active link leads to it"));
             condemned.retain(|other| *other != id);
         }
-    }
-    for id in &condemned {
-        remove(app, ctx, session, id)?;
     }
     Ok(condemned)
 }

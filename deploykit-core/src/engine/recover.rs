@@ -103,6 +103,7 @@ fn put_right(
     tried: &mut BTreeSet<DeploymentId>,
 ) -> Result<Settled, Error> {
     sweep::refuse_if_all_are_gone(app, session.state())?;
+    sweep::warn_of_another_owner(app, ctx);
     session.claim_return(ctx)?;
     session.notice_link(ctx)?;
     let mut actions = sweep::unfinished(app, ctx, &mut session)?;

@@ -308,7 +308,7 @@ impl Run<'_> {
         let failure = self.failure.take();
         self.step(Step::Prune, "", |run| {
             let ctx = run.ctx.clone();
-            let removed = prune::prune(app, &ctx, run.session()?)?;
+            let removed = prune::prune(app, &ctx, run.session()?)?.removed;
             Ok(match removed.len() {
                 0 => "nothing to remove".to_owned(),
                 1 => format!("removed {}", removed[0]),

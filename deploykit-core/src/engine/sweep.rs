@@ -14,7 +14,7 @@ use super::recover::KILLED;
 use super::session::Session;
 use crate::context::Context;
 use crate::id::ReleaseId;
-use crate::state::files::{is_directory, remove_tree};
+use crate::state::files::{is_directory, owner_if_another, remove_tree};
 use crate::state::{Record, ReleaseRecord, State};
 use crate::traits::BuildState;
 
@@ -40,14 +40,31 @@ pub(super) fn unfinished(
             ));
             continue;
         }
-        if release.state.build == BuildState::Building {
-            prune::discard(app, ctx, session, &release.id, KILLED.to_owned())?;
+        let removed = if release.state.build == BuildState::Building {
+            prune::discard(app, ctx, session, &release.id, KILLED.to_owned())
         } else {
-            prune::remove(app, ctx, session, &release.id)?;
+            prune::remove(app, ctx, session, &release.id)
+        };
+        match removed {
+            Ok(()) => actions.push(format!("removed what was left of release {}", release.id)),
+            Err(error @ Error::File(_)) => {
+                prune::warn_of_kept(app, ctx, session, &release.id, &error);
+            }
+            Err(error) => return Err(error),
         }
-        actions.push(format!("removed the unfinished release {}", release.id));
     }
     Ok(actions)
+}
+
+/// What root makes in the application of another user, that user can neither change nor remove.
+pub(super) fn warn_of_another_owner(app: &Application, ctx: &Context) {
+    if let Some(owner) = owner_if_another(&app.layout.private()) {
+        ctx.warn(format!(
+            "{} belongs to {owner}, who cannot change what another user makes here: run deploykit as \
+             {owner}",
+            app.layout.private()
+        ));
+    }
 }
 
 /// Refuses to go on when the releases seem to be gone: then a file system is not mounted, and what

@@ -2,7 +2,9 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -124,6 +126,13 @@ pub(crate) fn remove_tree(path: &Utf8Path) -> Result<(), FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result.at("remove", path),
     }
+}
+
+/// The owner of what lies at a path, when that is another user than this process is.
+pub(crate) fn owner_if_another(path: &Utf8Path) -> Option<String> {
+    let uid = std::fs::symlink_metadata(path).ok()?.uid();
+    let name = || nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
+    (uid != nix::unistd::geteuid().as_raw()).then(|| name().unwrap_or_else(|| uid.to_string()))
 }
 
 /// Makes every directory of a tree writable, as far as that can be done.
