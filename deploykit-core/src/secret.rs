@@ -55,7 +55,14 @@ impl fmt::Debug for Secret {
 /// assert_eq!(masker.mask("nothing to hide"), "nothing to hide");
 /// ```
 #[derive(Clone, Default)]
-pub struct Masker(Arc<RwLock<Vec<Secret>>>);
+pub struct Masker(Arc<RwLock<Vec<Needle>>>);
+
+/// What is looked for in texts.
+struct Needle {
+    form: Secret,
+    /// It is the middle of an encoded secret: the digits beside it hold the rest of that.
+    is_base64: bool,
+}
 
 const SHORTEST: usize = 4;
 
@@ -67,16 +74,16 @@ impl Masker {
             if piece.len() < SHORTEST {
                 continue;
             }
-            let mut forms = vec![piece.to_owned(), percent_encoded(piece)];
-            forms.extend((0..3).map(|skip| base64_core(piece.as_bytes(), skip)));
-            for form in forms {
-                if form.len() >= SHORTEST && !needles.iter().any(|n| n.expose() == form) {
-                    needles.push(Secret::new(form));
+            let plain = [piece.to_owned(), percent_encoded(piece)].map(|form| (form, false));
+            let encoded = (0..3).map(|skip| (base64_core(piece.as_bytes(), skip), true));
+            for (form, is_base64) in plain.into_iter().chain(encoded) {
+                if form.len() >= SHORTEST && !needles.iter().any(|n| n.form.expose() == form) {
+                    needles.push(Needle { form: Secret::new(form), is_base64 });
                 }
             }
         }
         // The longest first, so that a secret that contains another leaves nothing of itself.
-        needles.sort_by_key(|n| std::cmp::Reverse(n.expose().len()));
+        needles.sort_by_key(|n| std::cmp::Reverse(n.form.expose().len()));
     }
 
     /// The text with every known secret replaced by [`MASK`].
@@ -84,8 +91,10 @@ impl Masker {
         let needles = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut masked = std::borrow::Cow::Borrowed(text);
         for needle in needles.iter() {
-            if masked.contains(needle.expose()) {
-                masked = masked.replace(needle.expose(), MASK).into();
+            let form = needle.form.expose();
+            if masked.contains(form) {
+                let beside = if needle.is_base64 { GROUP } else { 0 };
+                masked = replace_with_neighbours(&masked, form, beside).into();
             }
         }
         masked
@@ -96,6 +105,25 @@ impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Masker")
     }
+}
+
+/// How many digits of base64 encode the three bytes of a group.
+const GROUP: usize = 4;
+
+/// Replaces `form`, and up to so many digits of base64 on either side of it.
+fn replace_with_neighbours(text: &str, form: &str, beside: usize) -> String {
+    let is_digit = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
+    let (mut replaced, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find(form) {
+        let (before, after) = (&rest[..at], &rest[at + form.len()..]);
+        let left = before.bytes().rev().take(beside).take_while(|byte| is_digit(&byte)).count();
+        let right = after.bytes().take(beside).take_while(|byte| is_digit(&byte)).count();
+        replaced.push_str(&before[..at - left]);
+        replaced.push_str(MASK);
+        rest = &after[right..];
+    }
+    replaced.push_str(rest);
+    replaced
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -167,5 +195,20 @@ mod tests {
         masker.learn(&Secret::new("-----BEGIN KEY-----\nMIIBVAIBADANBg\nab\n"));
         assert_eq!(masker.mask("MIIBVAIBADANBg"), MASK);
         assert_eq!(masker.mask("a cab"), "a cab");
+    }
+
+    #[test]
+    fn no_end_of_an_encoded_secret_is_left_over() {
+        let masker = Masker::default();
+        masker.learn(&Secret::new("tok-canary-en"));
+        for (before, after) in [("", "\n"), ("", ""), ("x", "y"), ("xy", ""), ("xyz", "more")] {
+            let whole = base64(format!("{before}tok-canary-en{after}").as_bytes());
+            let masked = masker.mask(&whole).into_owned();
+            assert!(masked.contains(MASK), "{masked}");
+            // What is left encodes whole groups of what is not secret, or nothing.
+            let left = masked.replace(MASK, "");
+            assert!(left.len() <= 4 * after.len().div_ceil(3), "{whole}: {masked}");
+        }
+        assert_eq!(masker.mask("é dG9rLWNhbmFyeS1lbgo= é"), "é *** é");
     }
 }

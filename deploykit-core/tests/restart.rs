@@ -139,25 +139,106 @@ fn a_restart_settles_a_way_back_whose_service_did_not_start() {
     check(&app.open(), &app.root);
 }
 
+/// With a changed configuration of how the service is watched, and nothing else.
+fn watched_otherwise(app: &FakeApp) -> Application {
+    app.open_with(|config| config.replace("failures = 2", "failures = 4"))
+}
+
+fn restarts(app: &FakeApp) -> usize {
+    app.fakes.take_calls().into_iter().filter(|call| call.starts_with("restart")).count()
+}
+
 #[test]
-fn a_service_that_is_watched_otherwise_runs_on_and_what_is_ill_then_is_not_recorded() {
+fn a_service_that_is_only_watched_otherwise_runs_on() {
     let app = two_releases();
-    let other = |config: String| config.replace("failures = 2", "failures = 4");
     let ctx = app.context().unwrap();
-    falls_ill(&app);
-    app.fakes.take_calls();
-    let report = deploy(&app.open_with(other), &ctx);
-    assert!(matches!(report.outcome, Some(Outcome::Broken { .. })), "{report:?}");
-    app.fakes.world().health.clear();
-    let seen = shots(&app.open_with(other), |application, ctx| {
+    restarts(&app);
+    let seen = shots(&watched_otherwise(&app), |application, ctx| {
         assert!(deploy(application, ctx).is_success());
     });
-    for shot in &seen {
-        let (application, root) = open(&app, shot);
+    assert_eq!(restarts(&app), 0);
+    assert!(deploy(&watched_otherwise(&app), &ctx).nothing.is_some());
+    for shot in seen {
+        let (application, root) = open(&app, &shot);
         application.recover(&ctx).unwrap();
         check(&application, &root);
     }
-    let restarts = app.fakes.take_calls().into_iter().filter(|call| call.starts_with("restart"));
-    assert_eq!(restarts.count(), 0);
-    assert!(deploy(&app.open_with(other), &ctx).nothing.is_some());
+    let app = two_releases();
+    falls_ill(&app);
+    restarts(&app);
+    let report = deploy(&watched_otherwise(&app), &ctx);
+    assert!(matches!(report.outcome, Some(Outcome::Broken { .. })), "{report:?}");
+    assert_eq!(restarts(&app), 0);
+    app.fakes.world().health.clear();
+    let plan = app.open().plan(&ctx, &DeployRequest::latest()).unwrap();
+    assert!(!plan.has_work(), "the old configuration is what is recorded");
+}
+
+#[test]
+fn a_service_that_may_not_run_as_is_recorded_is_brought_over_though_only_the_watching_changes() {
+    let ctx = Context::new().unwrap();
+    let dead = two_releases();
+    dies(&dead);
+    let by_hand = two_releases();
+    let other = by_hand.open().releases().unwrap().into_iter().find(|r| !r.active).unwrap();
+    std::fs::remove_file(by_hand.root.join("active")).unwrap();
+    std::os::unix::fs::symlink(&other.record.path, by_hand.root.join("active")).unwrap();
+    by_hand.fakes.head(1);
+    let stuck = two_releases();
+    stuck.fakes.world().broken_services.push(digest(2));
+    assert!(
+        deploy(&stuck.open_with(|c| format!("{c}[service.settings]\nx = 1\n")), &ctx).unsettled
+    );
+    stuck.fakes.world().broken_services.clear();
+    for app in [dead, by_hand, stuck] {
+        restarts(&app);
+        let report = deploy(&watched_otherwise(&app), &ctx);
+        assert!(report.is_success(), "{report:?}");
+        assert!(restarts(&app) > 0);
+        assert_eq!(app.fakes.world().serving, report.active);
+        check(&app.open(), &app.root);
+    }
+}
+
+#[test]
+fn a_restart_does_not_end_a_way_back_that_is_stuck() {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    app.fakes.world().broken_services.push(digest(2));
+    let ctx = app.context().unwrap();
+    let stuck = deploy(&app.open(), &ctx);
+    let error = app.open().restart(&ctx, &RestartRequest::default()).unwrap_err();
+    assert!(matches!(error, Error::Stuck { .. }), "{error}");
+    assert_eq!(app.open().status(&ctx).unwrap().unfinished, stuck.deployment);
+}
+
+#[test]
+fn recovery_stops_no_service_that_it_could_not_start_again() {
+    let app = two_releases();
+    let serving = app.fakes.world().serving.clone();
+    app.fakes.head(3);
+    for shot in shots(&app.open(), |application, ctx| {
+        assert!(deploy(application, ctx).is_success());
+    }) {
+        let (application, root) = open(&app, &shot);
+        let state = application.state().unwrap();
+        if !state.open.iter().any(|open| open.activated) || state.probation.is_some() {
+            continue;
+        }
+        let ctx = app.context().unwrap();
+        app.fakes.world().serving.clone_from(&serving);
+        app.fakes.world().missing = true;
+        app.fakes.take_calls();
+        let recovery = application.recover(&ctx).unwrap();
+        assert!(matches!(recovery.deployments[..], [(_, Outcome::Broken { .. })]), "{recovery:?}");
+        assert_eq!(app.fakes.take_calls(), [""; 0]);
+        app.fakes.world().missing = false;
+        application.recover(&ctx).unwrap();
+        check(&application, &root);
+        assert_eq!(verdict(&application), Verdict::Confirmed { verified: true });
+        assert!(application.state().unwrap().bad.is_empty());
+        return;
+    }
+    panic!("it was never killed behind its activation");
 }

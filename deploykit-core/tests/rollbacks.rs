@@ -85,6 +85,19 @@ fn an_interrupted_rollback_can_be_left_for_where_it_came_from() {
 }
 
 #[test]
+fn who_takes_a_rollback_back_marks_nothing() {
+    let app = two_releases();
+    let ctx = app.context().unwrap();
+    assert!(roll_back(&app.open(), &ctx).is_success());
+    assert!(is_bad(&app.open(), 2));
+    let forth = RollbackRequest::to(digest(2)).retry(true);
+    assert!(app.open().rollback(&ctx, &forth).unwrap().is_success());
+    assert!(!is_bad(&app.open(), 1) && !is_bad(&app.open(), 2));
+    assert!(roll_back(&app.open(), &ctx).is_success());
+    assert_eq!(content(&app.root), digest(1));
+}
+
+#[test]
 fn what_is_gone_back_to_is_not_marked_for_having_been_left_before() {
     let app = two_releases();
     let activated = |state: &deploykit_core::state::State| {
@@ -191,4 +204,85 @@ fn a_way_back_that_was_killed_behind_its_link_is_enough_of_a_rollback() {
         settled(&app, &application, &root);
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn what_somebody_else_has_left_by_hand_is_not_gone_on_with() {
+    let app = two_releases();
+    app.fakes.head(3);
+    assert!(
+        app.open().deploy(&app.context().unwrap(), &DeployRequest::latest()).unwrap().is_success()
+    );
+    app.fakes.head(4);
+    app.fakes.world().health.insert(digest(4), Look::Ill("500".into()));
+    let first = app.open().releases().unwrap().into_iter().next_back().unwrap().record;
+    for shot in shots(&app.open(), |application, ctx| {
+        let _ = application.deploy(ctx, &DeployRequest::latest()).unwrap();
+    }) {
+        let (application, root) = open(&app, &shot);
+        std::fs::remove_file(root.join("active")).unwrap();
+        std::os::unix::fs::symlink(&first.path, root.join("active")).unwrap();
+        let recovery = application.recover(&app.context().unwrap()).unwrap();
+        check(&application, &root);
+        assert_eq!(content(&root), digest(1), "{recovery:?}");
+        let releases = application.releases().unwrap();
+        let fourth = releases.into_iter().find(|r| r.record.source.digest() == digest(4));
+        assert!(!fourth.is_some_and(|r| r.record.state.verdict.is_confirmed()), "{recovery:?}");
+    }
+}
+
+#[test]
+fn a_rollback_that_was_killed_before_its_switch_promises_nothing() {
+    let app = two_releases();
+    app.fakes.head(3);
+    assert!(
+        app.open().deploy(&app.context().unwrap(), &DeployRequest::latest()).unwrap().is_success()
+    );
+    let begun = |state: &deploykit_core::state::State| {
+        state.open.last().is_some_and(|open| !open.activated)
+    };
+    let shot = killed_when(&app, &app.open(), begun, |application, ctx| {
+        let _ = roll_back_to(application, ctx, 1);
+    });
+    let (application, root) = open(&app, &shot);
+    // This process is not the one that was killed.
+    std::fs::write(root.join(".deploykit/lock"), "").unwrap();
+    // As it was before the switch.
+    let third = application.releases().unwrap().into_iter().next().unwrap().record;
+    std::fs::remove_file(root.join("active")).unwrap();
+    std::os::unix::fs::symlink(&third.path, root.join("active")).unwrap();
+    let status = application.status(&app.context().unwrap()).unwrap();
+    assert_eq!(status.broken_off.len(), 1);
+    assert!(!status.broken_off[0].finished_by_rollback);
+    let promised = status.rollback.unwrap().record.id;
+    let report = roll_back(&application, &app.context().unwrap());
+    assert_eq!((report.active, content(&root)), (Some(promised), digest(2)));
+}
+
+/// The watcher of the third release looks, and takes its time, while a rollback is broken off.
+#[test]
+fn a_rollback_is_finished_by_the_next_although_somebody_still_watches_what_it_left() {
+    let app = two_releases();
+    let shot = on_probation(&app);
+    let (application, root) = open(&app, &shot);
+    let watching = deploykit_core::state::Holder::current(
+        deploykit_core::Timestamp::now(),
+        deploykit_core::state::Actor::current("test"),
+        "watching",
+    )
+    .watching(application.history().unwrap()[0].id);
+    let ctx = app.context().unwrap();
+    let begins =
+        |kind: &EventKind| matches!(kind, EventKind::StepStarted { step: Step::Service, .. });
+    let cut = at(begins, |ctx| ctx.cancellation().cancel(Cause::Interrupt));
+    let lock = root.join(".deploykit/watch.lock");
+    let file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(&lock).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::fs::write(&lock, serde_json::to_vec(&watching).unwrap()).unwrap();
+    assert!(roll_back(&application, &cut).unsettled);
+    let report = roll_back(&application, &ctx);
+    assert!(report.is_success(), "{report:?}");
+    assert_eq!(content(&root), digest(2));
+    assert!(is_bad(&application, 3) && !is_bad(&application, 2));
 }

@@ -20,7 +20,7 @@ pub(crate) fn plan(plan: &Plan, paint: Paint) -> String {
         ("revision", revision(plan)),
         ("from", name(&plan.from, "nothing")),
         ("to", name(&plan.to, "a new release")),
-        ("do", what(&plan.action, paint)),
+        ("do", what(plan, paint)),
         ("steps", plan.steps.iter().map(|step| step.name()).collect::<Vec<_>>().join(", ")),
     ];
     if !plan.build.is_empty() {
@@ -52,11 +52,14 @@ fn revision(plan: &Plan) -> String {
     format!("{name} is {}", plan.source.digest())
 }
 
-fn what(action: &Action, paint: Paint) -> String {
-    paint.strong(match action {
+fn what(plan: &Plan, paint: Paint) -> String {
+    paint.strong(match &plan.action {
         Action::Build => "build and activate it",
         Action::Activate => "activate it: it is built already",
         Action::Restart => "start its service again",
+        Action::Reconfigure if plan.switching == Switching::Nothing => {
+            "watch its service as the configuration says now"
+        }
         Action::Reconfigure => "bring its service to the changed configuration",
         _ => "nothing",
     })

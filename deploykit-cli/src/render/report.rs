@@ -53,7 +53,7 @@ fn success(report: &Report, verified: bool, paint: Paint) -> String {
     };
     if let (Some(from), true) = (&report.from, changed) {
         text.push_str(&match &report.request {
-            Request::Rollback { .. } => format!(
+            _ if report.marked.as_ref() == Some(from) => format!(
                 "\nIt replaces {from}, which is marked bad now: only `deploykit deploy REV --retry` deploys that again."
             ),
             _ => format!("\nIt replaces {from}; `deploykit rollback` goes back."),
@@ -115,10 +115,17 @@ fn failure(report: &Report, outcome: &Outcome) -> Explained {
                 active_now(report.active.as_ref())
             )
         }
+        Outcome::RolledBack { .. } if report.from == report.to => format!(
+            "The changed configuration of the service was taken back; release {} stays active.",
+            report.active.as_ref().map_or("(none)", |active| active.as_str())
+        ),
         Outcome::RolledBack { .. } => rolled_back(report),
         Outcome::Broken { reason } => {
+            let interrupted = report.failure.as_ref().is_some_and(|f| f.cancelled.is_some());
             let hint = match report.unsettled {
+                true if interrupted => "`deploykit recover` finishes it",
                 true => "mend the cause; then `deploykit recover` finishes it",
+                false if report.active.is_none() => "mend the cause; then deploy again",
                 false => {
                     "mend the cause; then `deploykit restart` starts the service again, or \
                           deploy another release"
@@ -225,8 +232,7 @@ Unchecked: nothing has looked whether it works: no health check is configured.";
 
     #[test]
     fn a_rollback_tells_what_became_of_what_it_left() {
-        let change =
-            json!({ "request": { "verb": "rollback" }, "from": NEW, "to": OLD, "active": OLD });
+        let change = json!({ "request": { "verb": "rollback" }, "from": NEW, "to": OLD, "active": OLD, "marked": NEW });
         let Told::Result(text) = told(&change) else { panic!("no result") };
         assert!(
             text.starts_with("Went back to 92965fdb8a7c in 12.3 s: release 20261120-"),

@@ -146,6 +146,9 @@ fn probation(status: &Status, times: Times, paint: Paint) -> Option<String> {
     let probation = status.probation.as_ref()?;
     let decided = times.future(probation.deadline);
     let back = match &probation.predecessor {
+        Some(release) if *release == probation.release => {
+            "if it is ill, it stays active, under the configuration that is recorded".to_owned()
+        }
         Some(release) => format!("if it is ill, {release} serves again"),
         None => "if it is ill, nothing is active".to_owned(),
     };
@@ -213,6 +216,11 @@ fn hints(status: &Status) -> Vec<String> {
             broken.deployment
         ),
     }));
+    let down = |state| matches!(state, ServiceState::Stopped | ServiceState::Failed);
+    let settled = status.broken_off.is_empty() && status.busy.is_none();
+    if settled && status.service.as_ref().is_some_and(|service| down(service.state)) {
+        hints.push("`deploykit restart` starts the service again".into());
+    }
     if !status.intact {
         hints
             .push("`deploykit deploy` or `deploykit rollback` makes a release active again".into());

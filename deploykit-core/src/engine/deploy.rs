@@ -14,7 +14,7 @@ use super::sweep;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
-use crate::traits::{Resolved, ServiceState};
+use crate::traits::{Resolved, ServiceState, Switching};
 
 impl Application {
     /// What [`deploy`](Self::deploy) would do now. Changes nothing, takes no lock.
@@ -94,16 +94,21 @@ impl Application {
         request: &DeployRequest,
         resolved: &Resolved,
     ) -> Result<Plan, Error> {
-        let known = self.known(state, active, &self.config.runtime())?;
+        let mut known = self.known(state, active, &self.config.runtime())?;
         let revision = self.effective(&request.revision)?;
-        let mut plan = plan::deploy(&known, words(request), revision, resolved);
+        let mut plan = plan::deploy(&known, words(request), revision.clone(), resolved);
+        // Whether it runs is only looked at where something follows from it.
+        let asks = match plan.action {
+            Action::Nothing { .. } => !request.if_changed,
+            Action::Reconfigure => plan.switching == Switching::Nothing,
+            _ => false,
+        };
+        if let Some(active) = active.filter(|_| asks) {
+            known.down = self.is_down(ctx, state, active)?;
+            plan = plan::deploy(&known, words(request), revision, resolved);
+        }
         if request.if_changed {
             self.pass_over_what_was_tried(state, &mut plan);
-        } else if let (Action::Nothing { .. }, Some(active)) = (&plan.action, active)
-            && let Some(detail) = self.is_down(ctx, state, active)?
-        {
-            plan = plan::restart(&known, plan.request, active);
-            plan.warnings.push(format!("its service does not run: {detail}"));
         }
         Ok(plan)
     }
@@ -174,6 +179,7 @@ impl Application {
             service: operation.supervisor.name().to_owned(),
             switching: way.switching,
             watched: way.watched,
+            down: None,
         })
     }
 
@@ -233,6 +239,7 @@ impl Application {
             to: active.clone(),
             source: resolved.map(|resolved| resolved.id.clone()),
             active,
+            marked: None,
             millis: 0,
             failure: None,
             unsettled: false,

@@ -4,7 +4,7 @@ use super::prune::{self, Next};
 use super::report::{Action, Plan};
 use crate::config::{CheckConfig, Config, RuntimeConfig};
 use crate::id::{Identity, ReleaseId, Revision, SourceId};
-use crate::state::{ReleaseRecord, Request, State};
+use crate::state::{Hold, ReleaseRecord, Request, State};
 use crate::step::Step;
 use crate::traits::{BuildState, Resolved, Switching};
 
@@ -18,6 +18,8 @@ pub(super) struct Known<'a> {
     pub(super) service: String,
     pub(super) switching: Switching,
     pub(super) watched: bool,
+    /// What there is to say of the service of the active release, when it is seen not to run.
+    pub(super) down: Option<String>,
 }
 
 /// The steps that make a release.
@@ -125,13 +127,17 @@ fn compose(known: &Known<'_>, request: Request, action: Action, aim: Aim) -> Pla
     }
 }
 
-/// How the service is brought over. One that is only to be watched otherwise runs on.
+/// How the service is brought over. One that is only to be watched otherwise runs on, if it is known
+/// to run as is recorded.
 fn switching(known: &Known<'_>, action: &Action) -> Switching {
-    let recorded = known.active.and_then(|active| active.runtime.as_deref());
-    match (action, recorded) {
-        (Action::Reconfigure, Some(recorded)) if recorded.runs_like(&known.config.runtime()) => {
-            Switching::Nothing
-        }
+    let runs_on = |active: &ReleaseRecord| {
+        let recorded = active.runtime.as_deref();
+        recorded.is_some_and(|recorded| recorded.runs_like(&known.config.runtime()))
+            && known.state.serves.as_ref() == Some(&active.id)
+            && known.down.is_none()
+    };
+    match action {
+        Action::Reconfigure if known.active.is_some_and(runs_on) => Switching::Nothing,
         _ => known.switching,
     }
 }
@@ -139,9 +145,11 @@ fn switching(known: &Known<'_>, action: &Action) -> Switching {
 fn warnings(known: &Known<'_>, action: &Action) -> Vec<String> {
     let idle = matches!(action, Action::Nothing { .. });
     let hold = known.state.hold.as_ref().filter(|_| !idle);
-    hold.map(|hold| format!("the present release is held by {}", hold.by.user))
-        .into_iter()
-        .collect()
+    let why = |hold: &Hold| hold.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    let held =
+        hold.map(|hold| format!("the present release is held by {}{}", hold.by.user, why(hold)));
+    let down = known.down.as_ref().map(|detail| format!("its service does not run: {detail}"));
+    held.into_iter().chain(down).collect()
 }
 
 fn deploy_action(
@@ -158,7 +166,7 @@ fn deploy_action(
         let to = Some(active.id.clone());
         return if needs_new_runtime(active, &known.config.runtime()) {
             (Action::Reconfigure, to)
-        } else if active.is_undecided() {
+        } else if active.is_undecided() || known.down.is_some() {
             (Action::Restart, to)
         } else {
             let why = format!("{} is active already", resolved.id.short());
@@ -221,6 +229,7 @@ mod tests {
             service: "fake".into(),
             switching: Switching::Restart,
             watched: true,
+            down: None,
         }
     }
 

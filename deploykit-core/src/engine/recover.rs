@@ -14,7 +14,7 @@ use super::transition::{Course, Fault, Happened, Phase, next};
 use crate::cancel::{Cancelled, Cause};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
-use crate::state::lock::is_watched;
+use crate::state::lock::is_watching;
 use crate::state::{DeploymentRecord, InProgress, Outcome, Record};
 use crate::step::Step;
 use crate::traits::{Switching, Verdict};
@@ -34,7 +34,10 @@ impl Application {
     pub fn recover(&self, ctx: &Context) -> Result<Recovery, Error> {
         let ctx = self.masked(ctx);
         let session = Session::begin(self, &ctx, "recover", Duration::ZERO)?;
-        let watched = is_watched(&self.layout)?;
+        let watched = match &session.state().probation {
+            Some(probation) => is_watching(&self.layout, probation.deployment)?,
+            None => false,
+        };
         let patience = if watched { Patience::WatchedElsewhere } else { Patience::Full };
         Ok(put_right(self, &ctx, session, patience, &mut BTreeSet::new())?.recovery)
     }
@@ -283,16 +286,10 @@ fn resume(
         None => None,
     };
     let reconfigure = record.to.is_some() && record.to == from;
-    let runs_on = reconfigure
-        && back
-            .as_ref()
-            .zip(progress.runtime.as_ref())
-            .is_some_and(|(recorded, tried)| recorded.runtime.runs_like(tried));
-    let way = |operation: &Operation| operation.way().watching_only(runs_on);
     let course = Course {
         preparation: Vec::new(),
-        there: way(&there),
-        back: back.as_ref().map(way),
+        there: there.way(),
+        back: back.as_ref().map(Operation::way),
         stays: true,
         again: reconfigure && progress.runtime.is_none(),
     };

@@ -121,6 +121,9 @@ pub struct Report {
     pub source: Option<SourceId>,
     /// What is active now.
     pub active: Option<ReleaseId>,
+    /// The release that was left and is marked bad now: an operator has rolled it back.
+    #[serde(default)]
+    pub marked: Option<ReleaseId>,
     /// How long it took, in milliseconds.
     pub millis: u64,
     /// What failed.

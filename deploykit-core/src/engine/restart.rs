@@ -18,12 +18,17 @@ impl Application {
     /// # Errors
     /// What kept the restart from beginning: nothing has changed then. [`Error::NothingActive`] when
     /// there is no release whose service could be started; [`Error::NoService`]
-    /// when there is no service.
+    /// when there is no service; [`Error::Stuck`]
+    /// when an earlier deployment cannot be brought to its end.
     pub fn restart(&self, ctx: &Context, request: &RestartRequest) -> Result<Report, Error> {
         let ctx = self.masked(ctx);
         let begun = ctx.clock().monotonic();
         let asked = Request::Restart;
         let mut session = recover::settled(self, &ctx, &asked.to_string(), request.wait)?;
+        if let Some(open) = session.state().open.last() {
+            // Starting the service was tried just now, or it is not the one that should be active.
+            return Err(Error::Stuck { deployment: open.deployment });
+        }
         let active = session.active()?.cloned().ok_or(Error::NothingActive)?;
         let known = self.known(session.state(), Some(&active), &self.recorded(&active))?;
         if known.switching == Switching::Nothing {

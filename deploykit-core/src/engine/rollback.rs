@@ -11,8 +11,8 @@ use super::start::Start;
 use super::{plan, target};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
-use crate::state::lock::is_watched;
-use crate::state::{DeploymentRecord, Outcome, ReleaseRecord, Request, State};
+use crate::state::lock::is_watching;
+use crate::state::{DeploymentRecord, InProgress, Outcome, ReleaseRecord, Request, State};
 
 impl Application {
     /// Goes back to an earlier release: activates it, restarts its service, verifies it.
@@ -26,11 +26,11 @@ impl Application {
         let begun = ctx.clock().monotonic();
         let asked = Request::Rollback { to: request.to.clone() };
         let session = Session::begin(self, &ctx, &asked.to_string(), request.wait)?;
-        let again = match broken_off(session.state(), request) {
-            Some(_) if is_watched(&self.layout)? => None,
+        let seen = session.active()?.map(|release| release.id.clone());
+        let again = match broken_off(session.state(), seen.as_ref(), request) {
+            Some(id) if is_watching(&self.layout, id)? => None,
             found => found,
         };
-        let seen = session.active()?.map(|release| release.id.clone());
         // What cannot be done is refused before anything is put right.
         let leaving = match left_already(session.state()) {
             None => session.active()?,
@@ -49,7 +49,9 @@ impl Application {
         let target = target::of_rollback(session.state(), active.as_ref(), request)?.clone();
         let known = self.known(session.state(), active.as_ref(), &self.recorded(&target))?;
         let plan = plan::rollback(&known, asked, &target);
-        let spares = active.as_ref().map(|release| &release.id) != seen.as_ref();
+        // Who goes to what is not trusted takes that back, and says nothing of what they leave.
+        let spares = active.as_ref().map(|release| &release.id) != seen.as_ref()
+            || !target.state.is_trusted();
         let start = Start { app: self, ctx, plan, active, resolved: None, spares, begun };
         let run = start.begin(&mut session)?;
         Ok(Run { session: Some(session), ..run }.execute())
@@ -97,13 +99,24 @@ fn left_already(state: &State) -> Option<&ReleaseRecord> {
     state.release(state.deployment(open.next()?.deployment)?.to.as_ref()?)
 }
 
-/// The rollback that was broken off and is asked for again.
-pub(super) fn broken_off(state: &State, request: &RollbackRequest) -> Option<DeploymentId> {
+/// The rollback that was broken off, after it had switched the link, and is asked for again.
+pub(super) fn broken_off(
+    state: &State,
+    active: Option<&ReleaseId>,
+    request: &RollbackRequest,
+) -> Option<DeploymentId> {
     let named = request.to.as_ref().and_then(|name| target::named(state, name).ok());
     let same = |record: &&DeploymentRecord| match &request.to {
         None => true,
         Some(_) => record.to.as_ref() == named.map(|release| &release.id),
     };
-    let open = state.open.iter().rev().filter_map(|open| state.deployment(open.deployment));
+    let switched = |open: &&InProgress| open.activated || intended_to(open) == Some(active);
+    let open = state.open.iter().rev().filter(switched);
+    let open = open.filter_map(|open| state.deployment(open.deployment));
     open.filter(|record| record.is_rollback()).find(same).map(|record| record.id)
+}
+
+/// Where the link was about to lead, when that was not seen to happen.
+fn intended_to(open: &InProgress) -> Option<Option<&ReleaseId>> {
+    open.intended.as_ref().map(|(_, to)| to.as_ref())
 }

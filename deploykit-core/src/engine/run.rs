@@ -334,6 +334,9 @@ impl Run<'_> {
         let active = found.map(|release| release.id.clone());
         let source = self.to.as_ref().and_then(|to| Some(state.release(to)?.source.clone()));
         let source = source.or_else(|| Some(self.making.as_ref()?.resolved.id.clone()));
+        let is_bad = |id: &ReleaseId| state.release(id).is_some_and(|r| r.state.verdict.is_bad());
+        let rolled_back = outcome.is_success() && matches!(self.request, Request::Rollback { .. });
+        let marked = self.from.clone().filter(|from| rolled_back && is_bad(from));
         Report {
             deployment: Some(self.deployment),
             request: self.request,
@@ -344,6 +347,7 @@ impl Run<'_> {
             to: self.to,
             source,
             active,
+            marked,
             millis: elapsed,
             unsettled,
             log: Some(self.app.layout.log(self.deployment)),

@@ -179,13 +179,31 @@ impl Session {
                 leads.as_deref().unwrap_or("nothing")
             ));
         }
-        let ended = state.probation.as_ref().map(|probation| Record::DeploymentFinished {
-            deployment: probation.deployment,
-            outcome: Outcome::Failed {
-                reason: "the active link was changed by somebody else".into(),
-            },
+        let ended = overtaken(state, found.as_ref()).into_iter().map(|deployment| {
+            let reason = "the active link was changed by somebody else".to_owned();
+            Record::DeploymentFinished { deployment, outcome: Outcome::Failed { reason } }
         });
+        let ended: Vec<Record> = ended.collect();
         let found = Record::LinkFound { release: found, path: unknown };
         self.record(ctx, ended.into_iter().chain([found]))
     }
+}
+
+/// The deployments that have nothing to go on with, since somebody else has set the link to `found`:
+/// to what they have not activated, and are not on their way back to.
+fn overtaken(state: &State, found: Option<&ReleaseId>) -> Vec<DeploymentId> {
+    let on_probation = state.probation.as_ref().map(|probation| probation.deployment);
+    let is_theirs = |progress: &InProgress| {
+        let record = state.deployment(progress.deployment);
+        let is = |id: Option<&ReleaseId>| id == found;
+        let back = progress.revert.as_ref().map(|revert| revert.to.as_ref());
+        record.is_some_and(|record| {
+            is(record.to.as_ref()) || back.is_some_and(|to| is(to) || is(record.from.as_ref()))
+        })
+    };
+    let open = state.open.iter().filter(|progress| {
+        let waits = progress.activated && !progress.confirmed && !is_theirs(progress);
+        waits || on_probation == Some(progress.deployment)
+    });
+    open.map(|progress| progress.deployment).collect()
 }

@@ -176,8 +176,9 @@ impl Run<'_> {
         if let Some(session) = &mut self.session {
             session.lock.doing(format!("{}: bringing the service over", self.request));
         }
-        self.switched = Some(self.ctx.now());
         let (release, supervisor) = (self.stored(id)?, &operation.supervisor);
+        operation.preflight(&self.ctx, Some(&release)).map_err(|e| Trouble::from(e).own())?;
+        self.switched = Some(self.ctx.now());
         match supervisor.switching() {
             Switching::Nothing => {}
             Switching::Restart => supervisor.restart(&self.ctx, &release)?,

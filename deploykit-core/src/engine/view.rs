@@ -160,7 +160,8 @@ fn releases_of(state: &State, active: Option<&ReleaseRecord>) -> Vec<ReleaseView
 
 /// The deployments that nobody carries on, the one begun last first.
 fn broken_off(layout: &Layout, state: &State, active: Option<&ReleaseRecord>) -> Vec<BrokenOff> {
-    let again = rollback::broken_off(state, &RollbackRequest::previous());
+    let id = active.map(|active| &active.id);
+    let again = rollback::broken_off(state, id, &RollbackRequest::previous());
     let again = again.or_else(|| way_back(state));
     let one = |progress: &InProgress| {
         let record = state.deployment(progress.deployment);

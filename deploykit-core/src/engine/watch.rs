@@ -143,6 +143,7 @@ impl Witness {
         }
         let doing = format!("watching the health of deployment {}", run.deployment);
         let holder = Holder::current(run.ctx.now(), run.app.actor.clone(), doing);
+        let holder = holder.watching(run.deployment);
         let (calm, layout) = (run.uncancelled()?, &run.app.layout);
         match Lock::acquire_which(&calm, layout, Which::Watch, holder, Duration::ZERO) {
             Err(LockError::Held { .. }) => Ok(()),

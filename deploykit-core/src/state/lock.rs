@@ -17,6 +17,7 @@ use super::files::{At as _, FileError, private_dir};
 use super::{Actor, Layout};
 use crate::cancel::Cancelled;
 use crate::context::Context;
+use crate::id::DeploymentId;
 use crate::process::ProcessId;
 use crate::time::Timestamp;
 
@@ -33,18 +34,29 @@ pub struct Holder {
     pub since: Timestamp,
     /// What it is doing.
     pub doing: String,
+    /// The deployment whose health it watches, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watches: Option<DeploymentId>,
 }
 
 impl Holder {
     /// This process, from `now` on.
     pub fn current(now: Timestamp, by: Actor, doing: impl Into<String>) -> Self {
-        Self { process: ProcessId::current(), by, since: now, doing: doing.into() }
+        let process = ProcessId::current();
+        Self { process, by, since: now, doing: doing.into(), watches: None }
+    }
+
+    /// The same, who watches the health of a deployment.
+    #[must_use]
+    pub fn watching(mut self, deployment: DeploymentId) -> Self {
+        self.watches = Some(deployment);
+        self
     }
 }
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { process, by, since, doing } = self;
+        let Self { process, by, since, doing, .. } = self;
         write!(f, "{doing} (process {} of {by}, since {since})", process.pid)
     }
 }
@@ -221,6 +233,13 @@ pub(crate) fn is_deserted(layout: &Layout) -> bool {
 /// begins to watch at this very instant waits for a moment.
 pub(crate) fn is_watched(layout: &Layout) -> Result<bool, FileError> {
     Ok(try_lock(&layout.watch_lock())?.is_none())
+}
+
+/// Whether somebody watches this deployment. One who has watched another, which has ended since, may
+/// still have the lock: a look of theirs takes its time.
+pub(crate) fn is_watching(layout: &Layout, deployment: DeploymentId) -> Result<bool, FileError> {
+    let watches = || current_holder(layout, Which::Watch).and_then(|holder| holder.watches);
+    Ok(is_watched(layout)? && watches().is_none_or(|watched| watched == deployment))
 }
 
 #[cfg(test)]

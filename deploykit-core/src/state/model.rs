@@ -260,6 +260,10 @@ pub struct State {
     /// when it was started again, and that configuration: a timer does not try it again.
     #[serde(default)]
     pub refused: Option<(ReleaseId, Arc<RuntimeConfig>)>,
+    /// The release that was found good after its service was last brought over: that service runs as
+    /// is recorded, as far as is known.
+    #[serde(default)]
+    pub serves: Option<ReleaseId>,
     /// Whether an existing installation was looked for.
     pub adopted: bool,
 }

@@ -35,6 +35,8 @@ pub struct World {
     pub health: BTreeMap<String, Look>,
     /// Restarts of these digests fail.
     pub broken_services: Vec<String>,
+    /// What the fake service needs is missing.
+    pub missing: bool,
     /// What was called, in order.
     pub calls: Vec<String>,
     /// The release that the fake service runs.

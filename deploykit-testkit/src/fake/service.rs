@@ -55,6 +55,10 @@ impl Supervisor for FakeService {
         self.switching() != Switching::Nothing
     }
 
+    fn preflight(&self, _: &Context, _: Option<&dyn Release>) -> Result<(), SupervisorError> {
+        if self.0.world().missing { Err(error("find", "it is missing")) } else { Ok(()) }
+    }
+
     fn prepare(&self, ctx: &Context, release: &dyn Release) -> Result<Prepared, SupervisorError> {
         self.overlapping("prepare")?;
         self.start(ctx, "prepare", release)?;

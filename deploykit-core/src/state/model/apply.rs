@@ -219,6 +219,7 @@ impl State {
     }
 
     fn push_activation(&mut self, at: Timestamp, release: Option<ReleaseId>) {
+        self.serves = None;
         self.activations.push_back(Activation { at, release });
         if self.activations.len() > REMEMBERED {
             self.activations.pop_front();
@@ -233,6 +234,7 @@ impl State {
         });
         self.probation.take_if(|probation| probation.release == *release);
         if self.last_active() == Some(release) {
+            self.serves = Some(release.clone());
             // The last deployment that has activated it.
             let mut open = self.open.iter_mut().rev();
             if let Some(progress) = open.find(|progress| progress.activated) {
