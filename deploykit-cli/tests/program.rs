@@ -35,6 +35,10 @@ fn completions_are_made_for_every_shell() {
 fn manual_pages_are_made_for_every_command() {
     let app = App::empty();
     let page = app.run(&["man"]).exits_with(0).stdout;
+    let codes = page.split_once("\n.SH EXIT CODES\n.nf\n").expect("a section of its own").1;
+    assert!(
+        codes.lines().any(|line| line == "\\&  5      not in a good state: a person must look")
+    );
     assert!(page.contains(".TH deploykit 1") && page.contains("another deployment holds the lock"));
     app.run(&["man", "--dir", "man1"]).exits_with(0);
     let mut pages: Vec<_> = std::fs::read_dir(app.path().join("man1"))

@@ -40,10 +40,34 @@ pub(super) fn man(shell: &Shell, directory: Option<&Utf8Path>) -> Result<Exit, C
 }
 
 fn page(command: clap::Command) -> Result<Vec<u8>, CliError> {
+    let rendered = render(command).map(|(_, page)| page);
+    rendered.map_err(|error| CliError::io("cannot make the manual page", error))
+}
+
+/// The name of the file and the page. What stands behind the help is set as it stands there: its columns
+/// would not survive being filled.
+fn render(command: clap::Command) -> std::io::Result<(String, Vec<u8>)> {
+    let behind = command.get_after_long_help().or_else(|| command.get_after_help());
+    let behind = behind.map(ToString::to_string).unwrap_or_default();
+    let man = Man::new(command.after_help(None::<&str>).after_long_help(None::<&str>));
     let mut page = Vec::new();
-    let rendered = Man::new(command).render(&mut page);
-    rendered.map_err(|error| CliError::io("cannot make the manual page", error))?;
-    Ok(page)
+    man.render(&mut page)?;
+    for section in behind.split("\n\n").filter(|section| !section.trim().is_empty()) {
+        page.write_all(roff(section).as_bytes())?;
+    }
+    Ok((man.get_filename(), page))
+}
+
+/// A section of the text behind the help: one with a title, `Examples:`, or plain text.
+fn roff(section: &str) -> String {
+    let line = |line: &str| format!("\\&{}\n", line.replace('\\', "\\e").replace('-', "\\-"));
+    match section.split_once(":\n") {
+        Some((title, body)) if !title.contains('\n') => {
+            let body: String = body.lines().map(line).collect();
+            format!(".SH {}\n.nf\n{body}.fi\n", title.to_uppercase())
+        }
+        _ => format!(".SH NOTES\n{}", section.lines().map(line).collect::<String>()),
+    }
 }
 
 /// The page of a command, and those of the commands below it. `help` has none.
@@ -53,9 +77,7 @@ fn write_pages(directory: &Utf8Path, command: clap::Command) -> std::io::Result<
         .filter(|below| below.get_name() != "help" && !below.is_hide_set())
         .cloned()
         .collect();
-    let man = Man::new(command);
-    let mut page = Vec::new();
-    man.render(&mut page)?;
-    std::fs::File::create(directory.join(man.get_filename()))?.write_all(&page)?;
+    let (name, page) = render(command)?;
+    std::fs::write(directory.join(name), page)?;
     below.into_iter().try_for_each(|below| write_pages(directory, below))
 }
