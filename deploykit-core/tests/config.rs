@@ -589,3 +589,13 @@ fn the_starter_is_a_valid_configuration_with_every_example_in_it() {
     assert_eq!(config.build.commands.len(), 2);
     assert_eq!(config.health.checks.len(), 1);
 }
+
+#[test]
+fn who_writes_a_command_as_a_text_is_shown_a_list() {
+    let hint = |text: &str| refused(&with_url(text)).problems()[0].hint.clone();
+    let commands = hint("build.commands = [\"npm\", \"ci\"]").unwrap();
+    assert!(commands.contains("[[\"npm\", \"ci\"]]"), "{commands}");
+    let command = hint("[[health.check]]\ntype = \"exec\"\ncommand = \"curl\"").unwrap();
+    assert!(command.contains("[\"curl\", "), "{command}");
+    assert_eq!(hint("shared.files = \"x\""), None);
+}

@@ -209,7 +209,8 @@ fn misfit(fault: &Fault) -> Problem {
     let path = &fault.path;
     let (kind, message, hint) = match &fault.misfit {
         Misfit::Type { expected, found } => {
-            (ConfigErrorKind::Type, format!("`{path}` must be {expected}, but is {found}"), None)
+            let message = format!("`{path}` must be {expected}, but is {found}");
+            (ConfigErrorKind::Type, message, hint_of_command(path, expected))
         }
         Misfit::Missing(key) => (
             ConfigErrorKind::Missing,
@@ -227,6 +228,20 @@ fn misfit(fault: &Fault) -> Problem {
         Misfit::Value(why) => (ConfigErrorKind::Value, format!("`{path}`: {why}"), None),
     };
     Problem::new(kind, message).at(fault.span.clone()).hint(hint)
+}
+
+/// A command is easily written as one text, or the list of commands as one command.
+fn hint_of_command(path: &str, expected: &str) -> Option<String> {
+    let one = path.starts_with("build.commands[") && expected == "a list";
+    let key = path.rsplit('.').next().unwrap_or_default();
+    let command = ["command", "start", "stop", "restart", "reload", "status"].contains(&key);
+    match () {
+        () if one => Some("each command is a list of its own: [[\"npm\", \"ci\"]]".into()),
+        () if command && expected == "a list" => {
+            Some("a program and its arguments: [\"curl\", \"-f\", \"…\"]; no shell reads it".into())
+        }
+        () => None,
+    }
 }
 
 fn hint_of_missing(table: &str, key: &str) -> Option<String> {
