@@ -592,10 +592,9 @@ fn the_starter_is_a_valid_configuration_with_every_example_in_it() {
 
 #[test]
 fn who_writes_a_command_as_a_text_is_shown_a_list() {
-    let hint = |text: &str| refused(&with_url(text)).problems()[0].hint.clone();
-    let commands = hint("build.commands = [\"npm\", \"ci\"]").unwrap();
-    assert!(commands.contains("[[\"npm\", \"ci\"]]"), "{commands}");
-    let command = hint("[[health.check]]\ntype = \"exec\"\ncommand = \"curl\"").unwrap();
-    assert!(command.contains("[\"curl\", "), "{command}");
-    assert_eq!(hint("shared.files = \"x\""), None);
+    let hint = |text: &str| refused(&with_url(text)).hint().unwrap_or_default();
+    assert!(hint("build.commands = [\"npm\", \"ci\"]").contains("[[\"npm\", \"ci\"]]"));
+    let check = "[[health.check]]\ntype = \"exec\"\ncommand = \"curl\"";
+    assert!(hint(check).contains("[\"curl\", "));
+    assert_eq!(hint("shared.files = \"x\""), "");
 }
