@@ -278,6 +278,29 @@ fn who_watches_says_that_the_rollback_was_broken_off() {
     app.assert_tidy();
 }
 
+#[test]
+fn a_rollback_that_is_watched_is_not_taken_for_broken_off_because_another_watcher_is_stopped() {
+    let app = App::served(LONG);
+    let first = app.start(&["deploy"]);
+    until("somebody watches", || app.json(&["status"])["watching"].is_object());
+    app.run(&["confirm"]).expect(0);
+    first.wait().expect(0);
+    app.commit("two");
+    let stopped = app.start(&["deploy"]);
+    until("somebody watches", || app.json(&["status"])["watching"].is_object());
+    stopped.signal(Signal::SIGSTOP);
+    let going_back = app.start(&["rollback"]);
+    until("the rollback is watched", || app.json(&["status"])["watching"]["watches"] == 3);
+    app.run(&["recover"]).expect(0).tells("Nothing to put right");
+    assert_eq!(app.json(&["status"])["unfinished"], Value::Null);
+    stopped.signal(Signal::SIGCONT);
+    app.run(&["confirm"]).expect(0);
+    going_back.wait().expect(0);
+    stopped.wait().expect(3);
+    app.assert_serves("one");
+    app.assert_tidy();
+}
+
 /// Waits until the probation is past its deadline, by what is recorded.
 fn pass_the_deadline(app: &App) {
     until("its deadline has passed", || {

@@ -68,6 +68,27 @@ fn a_check_that_cannot_look_keeps_a_rollback_and_a_restart_from_beginning() {
 }
 
 #[test]
+fn what_the_checks_of_the_old_release_miss_keeps_no_service_from_coming_back() {
+    let app = App::served(SHORT);
+    let executable: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    let check = |name: &str| {
+        let tool = app.path(name);
+        app.write(name, "#!/bin/sh\nexit 0\n");
+        std::fs::set_permissions(&tool, executable.clone()).unwrap();
+        let check =
+            format!("[[health.check]]\ntype = \"exec\"\nname = \"c\"\ncommand = [{tool:?}]\n");
+        app.configure(&format!("{BUILD}{SERVED}{check}{SHORT}"));
+    };
+    check("before");
+    app.deploy();
+    check("now");
+    app.remove("before");
+    app.commit_with("two", &["ill"]);
+    app.run(&["deploy"]).expect(5);
+    app.assert_serves("one");
+}
+
+#[test]
 fn a_service_that_was_ended_is_started_again_by_restart_and_by_deploy() {
     let app = App::served(SHORT);
     app.deploy();

@@ -159,6 +159,9 @@ fn beyond(reason: &str, explained: &Explained) -> String {
 fn rolled_back(report: &Report) -> String {
     let what = report.to.as_ref().map_or_else(|| "It".to_owned(), |to| format!("Release {to}"));
     match &report.active {
+        Some(active) if report.to.as_ref() == Some(active) => {
+            format!("{what} was rolled back, and is active again since.")
+        }
         Some(active) => {
             format!(
                 "{what} was activated and rolled back: the previous release {active} serves again."

@@ -280,7 +280,7 @@ impl Run<'_> {
         }
         self.session = None;
         let app = self.app;
-        let is_left = || app.state().is_ok_and(|state| app.is_left(&state));
+        let is_left = || app.state().is_ok_and(|state| !app.left(&state).is_empty());
         is_left() && {
             let calm = self.uncancelled().map(|calm| calm.sleep(GLANCE));
             calm.is_ok() && is_left()

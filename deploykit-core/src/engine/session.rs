@@ -77,12 +77,14 @@ impl Session {
             drop(session);
             let left = give_up.saturating_duration_since(Instant::now());
             let holder = Holder::current(ctx.now(), app.actor.clone(), doing);
-            match Lock::acquire_which(ctx, &app.layout, Which::Watch, holder, left) {
-                Ok(_) => {}
-                Err(LockError::Held { .. }) => {
-                    return Err(Error::OnProbation { probation: Box::new(probation) });
+            for which in Which::WATCHES {
+                match Lock::acquire_which(ctx, &app.layout, which, holder.clone(), left) {
+                    Ok(_) => {}
+                    Err(LockError::Held { .. }) => {
+                        return Err(Error::OnProbation { probation: Box::new(probation) });
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => return Err(error.into()),
             }
         }
     }

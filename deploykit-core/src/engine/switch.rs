@@ -158,6 +158,10 @@ impl Run<'_> {
         let operation = self.there.clone();
         let id = self.to.clone();
         self.step(Step::Service, operation.supervisor.name().to_owned(), |run| {
+            // It may be long since that was looked at. On the way back all is tried: what the checks
+            // miss keeps no service from running.
+            let release = run.stored(id.clone())?;
+            operation.preflight(&run.ctx, Some(&release)).map_err(|e| Trouble::from(e).own())?;
             run.bring_service(&operation, id).map_err(|trouble| run.blamed(trouble))
         })
     }
@@ -177,7 +181,6 @@ impl Run<'_> {
             session.lock.doing(format!("{}: bringing the service over", self.request));
         }
         let (release, supervisor) = (self.stored(id)?, &operation.supervisor);
-        operation.preflight(&self.ctx, Some(&release)).map_err(|e| Trouble::from(e).own())?;
         self.switched = Some(self.ctx.now());
         match supervisor.switching() {
             Switching::Nothing => {}

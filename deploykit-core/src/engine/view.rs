@@ -11,9 +11,9 @@ use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::files::At as _;
-use crate::state::lock::{Which, current_holder, is_deserted};
+use crate::state::lock::{Which, current_holder, watchers};
 use crate::state::{
-    DeploymentRecord, InProgress, Layout, ReleaseRecord, Request, State, read_state,
+    DeploymentRecord, Holder, InProgress, Layout, ReleaseRecord, Request, State, read_state,
 };
 
 /// How many of the last switches `status` shows.
@@ -79,12 +79,10 @@ impl Application {
         let active = releases.iter().find(|release| release.active).cloned();
         let intact = link.as_ref().is_none_or(|link| self.layout.root().join(link).is_dir());
         let busy = current_holder(&self.layout, Which::Main);
-        let watching = current_holder(&self.layout, Which::Watch);
-        let broken_off = if busy.is_none() && watching.is_none() && self.is_left(&state) {
-            broken_off(&self.layout, &state, found)
-        } else {
-            Vec::new()
-        };
+        let is_open =
+            |holder: &Holder| holder.watches.is_some_and(|id| state.progress(id).is_some());
+        let watching = watchers(&self.layout).find(is_open);
+        let broken_off = broken_off(&self.layout, &state, found, &self.left(&state));
         let mut status = Status {
             root: self.layout.root().to_owned(),
             link,
@@ -108,14 +106,21 @@ impl Application {
         Ok(status)
     }
 
-    /// Whether what is open in this state was left by whoever carried it on. They may have come to an
-    /// end since the state was read: then it is not open any more.
-    pub(super) fn is_left(&self, state: &State) -> bool {
+    /// What is open in this state and was left by whoever carried it on. They may have come to an end
+    /// since the state was read: then it is not open any more. Who has watched takes the main lock
+    /// before they let the other go, so that one is looked at on both sides.
+    pub(super) fn left(&self, state: &State) -> Vec<DeploymentId> {
         let open =
             |state: &State| state.open.iter().map(|open| open.deployment).collect::<Vec<_>>();
-        !state.open.is_empty()
-            && is_deserted(&self.layout)
-            && read_state(&self.layout).is_ok_and(|later| open(&later) == open(state))
+        let is_busy = || current_holder(&self.layout, Which::Main).is_some();
+        let mut left = open(state);
+        if left.is_empty() || is_busy() {
+            return Vec::new();
+        }
+        let watched: Vec<_> = watchers(&self.layout).filter_map(|holder| holder.watches).collect();
+        left.retain(|deployment| !watched.contains(deployment));
+        let is_as_it_was = || read_state(&self.layout).is_ok_and(|now| open(&now) == open(state));
+        if is_busy() || !is_as_it_was() { Vec::new() } else { left }
     }
 
     fn look(
@@ -159,7 +164,12 @@ fn releases_of(state: &State, active: Option<&ReleaseRecord>) -> Vec<ReleaseView
 }
 
 /// The deployments that nobody carries on, the one begun last first.
-fn broken_off(layout: &Layout, state: &State, active: Option<&ReleaseRecord>) -> Vec<BrokenOff> {
+fn broken_off(
+    layout: &Layout,
+    state: &State,
+    active: Option<&ReleaseRecord>,
+    left: &[DeploymentId],
+) -> Vec<BrokenOff> {
     let id = active.map(|active| &active.id);
     let again = rollback::broken_off(state, id, &RollbackRequest::previous());
     let again = again.or_else(|| way_back(state));
@@ -176,7 +186,8 @@ fn broken_off(layout: &Layout, state: &State, active: Option<&ReleaseRecord>) ->
             finished_by_rollback: again == Some(progress.deployment),
         }
     };
-    state.open.iter().rev().map(one).collect()
+    let open = state.open.iter().rev().filter(|open| left.contains(&open.deployment));
+    open.map(one).collect()
 }
 
 /// The deployment whose way back is what a rollback now is to do.

@@ -115,9 +115,8 @@ enum Watched {
 struct Witness {
     probation: ProbationRecord,
     seen: Fingerprint,
-    /// Of whoever watches. The one who has watched another probation before may still have it, or be
-    /// stopped with it; they decide nothing any more, and to everybody else there is somebody who
-    /// watches either way.
+    /// Of whoever watches. The one who has watched another probation before may still have the first,
+    /// or be stopped with it; they decide nothing any more.
     lock: Option<Lock>,
 }
 
@@ -145,13 +144,16 @@ impl Witness {
         let holder = Holder::current(run.ctx.now(), run.app.actor.clone(), doing);
         let holder = holder.watching(run.deployment);
         let (calm, layout) = (run.uncancelled()?, &run.app.layout);
-        match Lock::acquire_which(&calm, layout, Which::Watch, holder, Duration::ZERO) {
-            Err(LockError::Held { .. }) => Ok(()),
-            acquired => {
-                self.lock = Some(acquired?);
-                Ok(())
+        for which in Which::WATCHES {
+            match Lock::acquire_which(&calm, layout, which, holder.clone(), Duration::ZERO) {
+                Err(LockError::Held { .. }) => {}
+                acquired => {
+                    self.lock = Some(acquired?);
+                    return Ok(());
+                }
             }
         }
+        Ok(())
     }
 }
 

@@ -69,6 +69,11 @@ impl Layout {
         self.private().join("watch.lock")
     }
 
+    /// The lock of who begins to watch while another one still has [`watch_lock`](Self::watch_lock).
+    pub fn watch_beside_lock(&self) -> Utf8PathBuf {
+        self.private().join("watch-beside.lock")
+    }
+
     /// The journal.
     pub fn journal(&self) -> Utf8PathBuf {
         self.private().join("journal")

@@ -9,7 +9,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::time::{Duration, Instant};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,21 @@ pub(crate) enum Which {
     Main,
     /// Of whoever watches a probation.
     Watch,
+    /// Of whoever watches one while the watcher of another, which has ended, still has that.
+    WatchBeside,
+}
+
+impl Which {
+    /// Those by which a probation is watched.
+    pub(crate) const WATCHES: [Self; 2] = [Self::Watch, Self::WatchBeside];
+
+    fn path(self, layout: &Layout) -> Utf8PathBuf {
+        match self {
+            Self::Main => layout.lock(),
+            Self::Watch => layout.watch_lock(),
+            Self::WatchBeside => layout.watch_beside_lock(),
+        }
+    }
 }
 
 /// A lock that is held. Dropping it lets it go.
@@ -122,10 +137,7 @@ impl Lock {
         wait: Duration,
     ) -> Result<Self, LockError> {
         private_dir(&layout.private())?;
-        let path = match which {
-            Which::Main => layout.lock(),
-            Which::Watch => layout.watch_lock(),
-        };
+        let path = which.path(layout);
         let give_up = Instant::now() + wait;
         let (mut pause, mut told) = (FIRST_PAUSE, false);
         loop {
@@ -214,32 +226,39 @@ fn read_holder(path: &Utf8Path) -> Option<Holder> {
 /// Who holds the lock now, for people. It is not touched: a look must not keep a deployment from
 /// getting it.
 pub(crate) fn current_holder(layout: &Layout, which: Which) -> Option<Holder> {
-    let path = match which {
-        Which::Main => layout.lock(),
-        Which::Watch => layout.watch_lock(),
-    };
+    let path = which.path(layout);
     read_holder(&path).filter(|holder| holder.process.is_alive())
 }
 
-/// Whether nobody changes or watches anything. Who has watched takes the main lock before they let
-/// the other go, so that one is looked at on both sides.
-pub(crate) fn is_deserted(layout: &Layout) -> bool {
-    [Which::Main, Which::Watch, Which::Main]
-        .into_iter()
-        .all(|which| current_holder(layout, which).is_none())
+/// Who watches a probation now, for people: one, as a rule, and another one when the watcher of what
+/// has ended is still there.
+pub(crate) fn watchers(layout: &Layout) -> impl Iterator<Item = Holder> {
+    Which::WATCHES.into_iter().filter_map(|which| current_holder(layout, which))
 }
 
 /// Whether somebody watches a probation: asked of the kernel, since a decision follows from it. Who
 /// begins to watch at this very instant waits for a moment.
 pub(crate) fn is_watched(layout: &Layout) -> Result<bool, FileError> {
-    Ok(try_lock(&layout.watch_lock())?.is_none())
+    is_held_by(layout, |_| true)
 }
 
 /// Whether somebody watches this deployment. One who has watched another, which has ended since, may
-/// still have the lock: a look of theirs takes its time.
+/// still have a lock: a look of theirs takes its time.
 pub(crate) fn is_watching(layout: &Layout, deployment: DeploymentId) -> Result<bool, FileError> {
-    let watches = || current_holder(layout, Which::Watch).and_then(|holder| holder.watches);
-    Ok(is_watched(layout)? && watches().is_none_or(|watched| watched == deployment))
+    is_held_by(layout, |watched| watched.is_none_or(|watched| watched == deployment))
+}
+
+fn is_held_by(
+    layout: &Layout,
+    so: impl Fn(Option<DeploymentId>) -> bool,
+) -> Result<bool, FileError> {
+    for which in Which::WATCHES {
+        let holder = || current_holder(layout, which);
+        if try_lock(&which.path(layout))?.is_none() && so(holder().and_then(|h| h.watches)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -251,7 +270,7 @@ mod tests {
 
     fn application() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
-        let root = camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+        let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
         (dir, Layout::new(root))
     }
 
@@ -273,6 +292,24 @@ mod tests {
         drop(lock);
         assert_eq!(current_holder(&layout, Which::Main), None);
         Lock::acquire(&ctx, &layout, holder("x"), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn who_watches_another_deployment_does_not_watch_this_one() {
+        let (_guard, layout) = application();
+        let ctx = Context::new().unwrap();
+        let take = |which, number| {
+            let holder = holder("watching").watching(DeploymentId(number));
+            Lock::acquire_which(&ctx, &layout, which, holder, Duration::ZERO).unwrap()
+        };
+        let watching = |number| is_watching(&layout, DeploymentId(number)).unwrap();
+        let _before = take(Which::Watch, 3);
+        assert!(watching(3) && !watching(4) && is_watched(&layout).unwrap());
+        let beside = take(Which::WatchBeside, 4);
+        assert!(watching(3) && watching(4) && !watching(5));
+        assert_eq!(watchers(&layout).filter_map(|holder| holder.watches).count(), 2);
+        drop(beside);
+        assert!(!watching(4));
     }
 
     #[test]
