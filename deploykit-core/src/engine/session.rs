@@ -75,9 +75,9 @@ impl Session {
                 return Ok(session);
             }
             drop(session);
-            let left = give_up.saturating_duration_since(Instant::now());
             let holder = Holder::current(ctx.now(), app.actor.clone(), doing);
             for which in Which::WATCHES {
+                let left = give_up.saturating_duration_since(Instant::now());
                 match Lock::acquire_which(ctx, &app.layout, which, holder.clone(), left) {
                     Ok(_) => {}
                     Err(LockError::Held { .. }) => {
