@@ -8,7 +8,7 @@ use deploykit_testkit::fake::{FakeApp, digest};
 
 #[path = "common/camera.rs"]
 mod camera;
-use camera::{at, check, open, shots, two_releases};
+use camera::{at, check, open, shots, stuck_on_its_way_back, two_releases};
 
 fn restart(application: &Application, ctx: &Context) -> Report {
     application.restart(ctx, &RestartRequest::default()).unwrap()
@@ -126,12 +126,8 @@ fn what_has_no_release_or_no_service_cannot_be_restarted() {
 
 #[test]
 fn a_restart_settles_a_way_back_whose_service_did_not_start() {
-    let app = two_releases();
-    app.fakes.head(3);
-    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
-    app.fakes.world().broken_services.push(digest(2));
+    let (app, _) = stuck_on_its_way_back();
     let ctx = app.context().unwrap();
-    assert!(deploy(&app.open(), &ctx).unsettled);
     app.fakes.world().broken_services.clear();
     let report = restart(&app.open(), &ctx);
     assert!(report.is_success(), "{report:?}");
@@ -202,12 +198,8 @@ fn a_service_that_may_not_run_as_is_recorded_is_brought_over_though_only_the_wat
 
 #[test]
 fn a_restart_does_not_end_a_way_back_that_is_stuck() {
-    let app = two_releases();
-    app.fakes.head(3);
-    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
-    app.fakes.world().broken_services.push(digest(2));
+    let (app, stuck) = stuck_on_its_way_back();
     let ctx = app.context().unwrap();
-    let stuck = deploy(&app.open(), &ctx);
     let error = app.open().restart(&ctx, &RestartRequest::default()).unwrap_err();
     assert!(matches!(error, Error::Stuck { .. }), "{error}");
     assert_eq!(app.open().status(&ctx).unwrap().unfinished, stuck.deployment);

@@ -9,7 +9,7 @@ use deploykit_testkit::fake::{CONFIG, FakeApp, digest};
 
 #[path = "common/camera.rs"]
 mod camera;
-use camera::{at, check, open, shots, two_releases};
+use camera::{at, check, open, shots, stuck_on_its_way_back, two_releases};
 
 fn content(application: &Application) -> String {
     std::fs::read_to_string(application.layout().active_link().join("content")).unwrap()
@@ -291,12 +291,8 @@ fn what_deploykit_itself_cannot_do_makes_no_release_bad() {
 
 #[test]
 fn a_service_that_cannot_be_brought_back_is_tried_again() {
-    let app = two_releases();
-    app.fakes.head(3);
-    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
-    app.fakes.world().broken_services.push(digest(2));
+    let (app, report) = stuck_on_its_way_back();
     let ctx = app.context().unwrap();
-    let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
     assert!(matches!(report.outcome, Some(Outcome::Broken { .. })), "{report:?}");
     assert_eq!(app.open().status(&ctx).unwrap().unfinished, report.deployment);
     let again = app.open().recover(&ctx).unwrap();
@@ -311,12 +307,8 @@ fn a_service_that_cannot_be_brought_back_is_tried_again() {
 
 #[test]
 fn a_better_release_goes_past_one_that_is_stuck() {
-    let app = two_releases();
-    app.fakes.head(3);
-    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
-    app.fakes.world().broken_services.push(digest(2));
+    let (app, _) = stuck_on_its_way_back();
     let ctx = app.context().unwrap();
-    let _ = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
     app.fakes.head(4);
     let report = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
     assert!(report.is_success() && content(&app.open()) == digest(4), "{report:?}");
@@ -468,12 +460,8 @@ fn who_takes_up_a_watch_leaves_alone_what_an_operator_does_meanwhile() {
 
 #[test]
 fn nothing_to_do_is_not_said_while_a_deployment_is_stuck() {
-    let app = two_releases();
-    app.fakes.head(3);
-    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
-    app.fakes.world().broken_services.push(digest(2));
+    let (app, _) = stuck_on_its_way_back();
     let ctx = app.context().unwrap();
-    let _ = app.open().deploy(&ctx, &DeployRequest::latest()).unwrap();
     let timer = DeployRequest::latest().if_changed(true);
     let error = app.open().deploy(&ctx, &timer).unwrap_err();
     assert!(matches!(error, deploykit_core::Error::Stuck { .. }), "{error}");

@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::process::Tail;
 use crate::state::Layout;
+use crate::state::files::read_end;
 use crate::time::Timestamp;
 
 const NAME: &str = "service.log";
@@ -48,17 +49,13 @@ pub(super) fn last_lines(layout: &Layout, since: Timestamp) -> Vec<String> {
 }
 
 fn end_of(path: &Utf8Path, since: Timestamp) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let written = file.metadata()?.modified()?;
     let written = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
     if written < u128::from(since.as_millis().unsigned_abs()) {
         return Ok(String::new());
     }
-    let end = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(end.saturating_sub(LOOKED_AT)))?;
-    let mut bytes = Vec::new();
-    file.take(LOOKED_AT).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    read_end(file, LOOKED_AT)
 }
 
 /// Moves the end of the file away and empties it. It is not renamed: a running daemon has it open,

@@ -1,14 +1,14 @@
 //! The output of a deployment, kept as a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use crate::event::{Event, EventKind, EventSink, Stream};
 use crate::id::DeploymentId;
 use crate::state::Layout;
-use crate::state::files::{At as _, FileError, private_dir};
+use crate::state::files::{At as _, FileError, private_dir, read_end};
 
 /// How a step ended that did not get to its end.
 const FAILED: &str = " failed after ";
@@ -84,12 +84,7 @@ fn describe(kind: &EventKind) -> Option<String> {
 /// What failed last in a deployment that ended by itself, by its log: the step and its error. Nothing
 /// when it was killed, which the log shows by not coming to an end.
 pub(super) fn last_failure(layout: &Layout, deployment: DeploymentId) -> Option<String> {
-    let mut file = File::open(layout.log(deployment)).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LAST))).ok()?;
-    let mut bytes = Vec::new();
-    file.take(LAST).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
+    let text = read_end(File::open(layout.log(deployment)).ok()?, LAST).ok()?;
     // Behind the time, which is one word.
     let mut lines = text.lines().rev().filter_map(|line| Some(line.split_once(' ')?.1));
     lines.next().filter(|last| last.starts_with("== "))?;

@@ -110,13 +110,8 @@ pub(super) fn broken_off(
         None => true,
         Some(_) => record.to.as_ref() == named.map(|release| &release.id),
     };
-    let switched = |open: &&InProgress| open.activated || intended_to(open) == Some(active);
+    let switched = |open: &&InProgress| open.activated || open.intends(active);
     let open = state.open.iter().rev().filter(switched);
     let open = open.filter_map(|open| state.deployment(open.deployment));
     open.filter(|record| record.is_rollback()).find(same).map(|record| record.id)
-}
-
-/// Where the link was about to lead, when that was not seen to happen.
-fn intended_to(open: &InProgress) -> Option<Option<&ReleaseId>> {
-    open.intended.as_ref().map(|(_, to)| to.as_ref())
 }

@@ -18,7 +18,6 @@ use super::session::Session;
 use super::stored::StoredRelease;
 use super::transition::{Course, Happened, Phase, first, next};
 use super::trouble::Trouble;
-use super::watch::GLANCE;
 use crate::cancel::Cause;
 use crate::context::Context;
 use crate::event::{EventKind, EventSink, Sinks, millis};
@@ -272,19 +271,14 @@ impl Run<'_> {
         self.report(outcome, unsettled, elapsed)
     }
 
-    /// Whether whoever has ended this deployment was killed on the way. They have no lock for a moment
-    /// when they begin to watch: they have waited for the one that was watched with here.
+    /// Whether whoever has ended this deployment was killed on the way.
     fn is_broken_off_elsewhere(&mut self) -> bool {
         if !self.ended_elsewhere {
             return false;
         }
+        // It would look as if somebody were at work.
         self.session = None;
-        let app = self.app;
-        let is_left = || app.state().is_ok_and(|state| !app.left(&state).is_empty());
-        is_left() && {
-            let calm = self.uncancelled().map(|calm| calm.sleep(GLANCE));
-            calm.is_ok() && is_left()
-        }
+        self.app.state().is_ok_and(|state| !self.app.left(&state).is_empty())
     }
 
     /// A rollback from a probation that came back has ended that probation.

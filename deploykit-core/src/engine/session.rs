@@ -122,8 +122,7 @@ impl Session {
         if link.as_ref() == last {
             return Ok(());
         }
-        let to = |progress: &InProgress| progress.intended.as_ref().map(|(_, to)| to.clone());
-        if let Some(forth) = state.open.iter().rev().find(|p| to(p) == Some(link.clone())) {
+        if let Some(forth) = state.open.iter().rev().find(|open| open.intends(link.as_ref())) {
             let deployment = forth.deployment;
             let ended = superseded(state, deployment, link.as_ref());
             let activated = Record::Activated { deployment, to: link };

@@ -9,7 +9,7 @@ use super::stored::StoredRelease;
 use super::{logfile, rollback, watch};
 use crate::config::RuntimeConfig;
 use crate::context::Context;
-use crate::id::{DeploymentId, ReleaseId};
+use crate::id::DeploymentId;
 use crate::state::files::At as _;
 use crate::state::lock::{Which, current_holder, watchers};
 use crate::state::{
@@ -201,10 +201,8 @@ fn way_back(state: &State) -> Option<DeploymentId> {
 
 fn stage(progress: &InProgress, active: Option<&ReleaseRecord>) -> Stage {
     // It may have been killed between the switch of the link and the record of that.
-    let switched = |(_, to): &(Option<ReleaseId>, Option<ReleaseId>)| {
-        active.is_some_and(|active| to.as_ref() == Some(&active.id))
-    };
-    let activated = progress.activated || progress.intended.as_ref().is_some_and(switched);
+    let switched = active.is_some_and(|active| progress.intends(Some(&active.id)));
+    let activated = progress.activated || switched;
     match () {
         () if progress.revert.is_some() => Stage::GoingBack,
         () if !activated => Stage::Preparing,

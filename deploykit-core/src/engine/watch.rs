@@ -26,10 +26,7 @@ use crate::step::Step;
 use crate::traits::{Look, ServiceState};
 
 /// How often it is looked whether somebody else has decided, at least.
-pub(super) const GLANCE: Duration = Duration::from_millis(500);
-
-/// How often the lock of whoever watches is tried for, while another one still has it.
-const TRY: Duration = Duration::from_millis(20);
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Looks at a release, and tells of what has changed.
 pub(super) struct Observer<'a> {
@@ -269,13 +266,11 @@ impl Run<'_> {
             if let Some(outcome) = witness.as_deref_mut().and_then(|w| w.decision(self)) {
                 return Err(Watched::Elsewhere(outcome));
             }
-            let waits = witness.as_ref().is_some_and(|witness| witness.lock.is_none());
-            let glance = if waits { TRY } else { GLANCE };
             let left = end.saturating_sub(clock.monotonic());
             self.ctx
-                .sleep(left.min(glance))
+                .sleep(left.min(GLANCE))
                 .map_err(|Cancelled(cause)| Watched::Cancelled(cause))?;
-            if left <= glance {
+            if left <= GLANCE {
                 return Ok(());
             }
         }

@@ -186,6 +186,11 @@ pub struct InProgress {
 }
 
 impl InProgress {
+    /// Whether the link was about to be led to `to`, and that was not seen to happen.
+    pub(crate) fn intends(&self, to: Option<&ReleaseId>) -> bool {
+        self.intended.as_ref().is_some_and(|(_, intended)| intended.as_ref() == to)
+    }
+
     fn of(deployment: DeploymentId) -> Self {
         Self {
             deployment,

@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use deploykit_core::{Application, Context, DeployRequest, Event, EventKind, EventSink, FnSink};
-use deploykit_testkit::fake::{CONFIG, FakeApp};
+use deploykit_core::traits::Look;
+use deploykit_core::{
+    Application, Context, DeployRequest, Event, EventKind, EventSink, FnSink, Report,
+};
+use deploykit_testkit::fake::{CONFIG, FakeApp, digest};
 
 /// Copies the application whenever its journal has grown.
 #[derive(Debug)]
@@ -111,4 +114,15 @@ pub fn two_releases() -> FakeApp {
         assert!(report.is_success());
     }
     app
+}
+
+/// The third release was ill, and the service of the second does not start any more.
+pub fn stuck_on_its_way_back() -> (FakeApp, Report) {
+    let app = two_releases();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    app.fakes.world().broken_services.push(digest(2));
+    let report = app.open().deploy(&app.context().unwrap(), &DeployRequest::latest()).unwrap();
+    assert!(report.unsettled, "{report:?}");
+    (app, report)
 }

@@ -49,7 +49,7 @@ impl Journal {
         if loaded.records > ROTATE_AFTER {
             loaded.state.forget_deployments(keep);
             match rotate(layout, &loaded.state) {
-                Ok(end) => (loaded.tail, loaded.records) = (Some(end), 0),
+                Ok(end) => loaded.tail = Some(end),
                 // Whichever journal is there now goes on: on a full disk there is room for a line,
                 // not for a snapshot.
                 Err(error) => {
