@@ -39,11 +39,31 @@
 //! |---|---|---|
 //! | `git` | yes | the source `git`, through gix: https, ssh, git and local repositories. It turns on `http` |
 //! | `http` | yes | the health check `http` |
+//! | `systemd` | yes | the service backend `systemd`, over D-Bus; see [`registry`] |
 //! | `schema` | no | `config::schema`: the JSON schema of the configuration, for editors |
 //!
 //! Without default features there is no source: a program adds its own.
 
 pub use deploykit_core::*;
+#[cfg(feature = "systemd")]
+pub use deploykit_systemd as systemd;
+
+/// All backends that this crate has with its features: those of core, and `systemd`.
+/// [`Application::at`] alone takes those of core.
+///
+/// ```no_run
+/// use deploykit::Application;
+///
+/// let application = Application::at("/srv/app").registry(deploykit::registry()).open()?;
+/// # Ok::<(), deploykit::Error>(())
+/// ```
+pub fn registry() -> Registry {
+    #[cfg_attr(not(feature = "systemd"), expect(unused_mut, reason = "nothing is added"))]
+    let mut registry = Registry::built_in();
+    #[cfg(feature = "systemd")]
+    deploykit_systemd::register(&mut registry);
+    registry
+}
 
 /// The book's examples are compiled and run.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use deploykit::config::{self, Loaded};
-use deploykit::{Actor, Application, Context, Error, Masker, Registry, Step};
+use deploykit::{Actor, Application, Context, Error, Masker, Step};
 use serde::Serialize;
 
 use crate::args::Global;
@@ -124,7 +124,7 @@ impl Shell {
 
     /// The configuration. Its warnings are told.
     pub(crate) fn config(&self) -> Result<Loaded, CliError> {
-        let mut loaded = config::read_file_for(&self.config_path()?, &Registry::built_in())
+        let mut loaded = config::read_file_for(&self.config_path()?, &deploykit::registry())
             .map_err(Error::Config)?;
         loaded.warnings.extend(loaded.config.exposed_secrets(&self.directory()?));
         for message in &loaded.warnings {
@@ -138,6 +138,7 @@ impl Shell {
         let directory = self.directory()?;
         let loaded = self.config()?;
         let builder = Application::at(directory)
+            .registry(deploykit::registry())
             .config(loaded.config)
             .actor(Actor::current("deploykit"))
             .masker(self.masker.clone());

@@ -20,7 +20,7 @@ mod time;
 mod tls;
 pub mod traits;
 
-pub use backend::{Symlink, service_backend_name};
+pub use backend::{Symlink, release_of_process, releases_in_use, service_backend_name};
 pub use cancel::{Cancellation, Cancelled, Cause};
 pub use context::{Clock, Context, SystemClock};
 pub use engine::{

@@ -70,6 +70,11 @@ impl RegistryError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Unknown { name, .. } if name == "systemd" => Some(
+                "the crate deploykit has it with its feature `systemd`, in the registry that \
+                 `deploykit::registry()` makes"
+                    .to_owned(),
+            ),
             Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
             Self::Construct { .. } => None,
         }

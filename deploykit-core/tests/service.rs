@@ -109,7 +109,8 @@ fn sh(script: &str) -> String {
 fn the_backend_follows_from_what_is_configured() {
     for (text, expected) in [
         ("", "none"),
-        ("systemd.unit = \"app\"", "command"),
+        ("systemd.unit = \"app\"", "systemd"),
+        ("systemd.manager = \"user\"", "systemd"),
         ("service.start = [\"./start\"]", "command"),
         ("service.backend = \"mine\"\nsystemd.unit = \"app\"", "mine"),
     ] {

@@ -16,19 +16,17 @@ use crate::registry::BackendRequest;
 use crate::state::Layout;
 use crate::time::Timestamp;
 use crate::traits::{
-    BoxError, Release, ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
+    BoxError, LogLine, LogRequest, Release, ServiceState, ServiceStatus, Supervisor,
+    SupervisorError, Switching,
 };
 
-/// Runs the argument lists of `[service]`, or `systemctl` for the unit of `[systemd]` when there are
-/// none.
+/// Runs the argument lists of `[service]`.
 ///
 /// Their output goes to a file, never through a pipe: a daemon that a command leaves behind may
 /// keep it for as long as it likes.
 #[derive(Debug)]
 pub(crate) struct CommandService {
     service: ServiceConfig,
-    /// The unit, when `systemctl` stands in for the commands.
-    unit: Option<String>,
     config: Config,
     layout: Layout,
 }
@@ -45,20 +43,11 @@ impl CommandService {
     }
 
     fn new(config: &Config, layout: &Layout) -> Result<Self, BoxError> {
-        let mut service = config.service.clone();
-        let mut unit = None;
-        if !has_commands(&service)
-            && let Some(name) = &config.systemd.unit
-        {
-            systemctl(&mut service, name)?;
-            unit = Some(name.clone());
-        }
+        let service = config.service.clone();
         if service.start.is_none() && service.restart.is_none() && service.reload.is_none() {
-            return Err("it needs service.start, service.restart or service.reload, or \
-                        systemd.unit"
-                .into());
+            return Err("it needs service.start, service.restart or service.reload".into());
         }
-        Ok(Self { service, unit, config: config.clone(), layout: layout.clone() })
+        Ok(Self { service, config: config.clone(), layout: layout.clone() })
     }
 
     /// In the directory of this release.
@@ -168,19 +157,8 @@ impl CommandService {
         let finished = self.execute(ctx, command, &spec, &mut |_, _| {})?;
         let (exit, tail) = exit_of(command, finished)?;
         let said = tail.into_iter().rfind(|line| !line.trim().is_empty());
-        if let Some(unit) = &self.unit {
-            return state_of_unit(unit, exit, said);
-        }
         let detail = said.unwrap_or_else(|| format!("{command} {exit}"));
         Ok(ServiceStatus::new(state_of(exit), detail))
-    }
-
-    fn note_systemctl(&self, ctx: &Context) {
-        if let Some(unit) = &self.unit {
-            ctx.note(format!(
-                "the unit {unit} is handled by systemctl, until deploykit speaks to systemd itself"
-            ));
-        }
     }
 }
 
@@ -222,7 +200,6 @@ impl Supervisor for CommandService {
     }
 
     fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
-        self.note_systemctl(ctx);
         let service = &self.service;
         let reload = service.reload.as_ref().filter(|_| service.on_deploy == OnDeploy::Reload);
         if let Some(reload) = reload {
@@ -242,7 +219,6 @@ impl Supervisor for CommandService {
     }
 
     fn stop(&self, ctx: &Context) -> Result<(), SupervisorError> {
-        self.note_systemctl(ctx);
         match &self.service.stop {
             Some(stop) => self.run(ctx, "stop", stop, self.active_place()),
             None => Err(SupervisorError::Unsupported { what: "stop: service.stop is missing" }),
@@ -257,6 +233,16 @@ impl Supervisor for CommandService {
         service_log::last_lines(&self.layout, since)
     }
 
+    fn logs(
+        &self,
+        ctx: &Context,
+        request: &LogRequest,
+        on_line: &mut dyn FnMut(LogLine),
+    ) -> Result<(), SupervisorError> {
+        service_log::show(ctx, &self.layout, request, on_line)
+            .map_err(|source| SupervisorError::Foreign { operation: "read the log of", source })
+    }
+
     fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {
         releases_in_use(&self.layout)
     }
@@ -269,50 +255,11 @@ pub(super) fn has_commands(service: &ServiceConfig) -> bool {
         .any(Option::is_some)
 }
 
-/// Puts `systemctl` in the place of the commands.
-fn systemctl(service: &mut ServiceConfig, unit: &str) -> Result<(), BoxError> {
-    if unit.is_empty() || unit.starts_with('-') {
-        return Err(format!("{unit:?} is not the name of a unit").into());
-    }
-    let command = |words: &[&str]| {
-        let words = ["systemctl"].iter().chain(words).map(|&word| word.to_owned());
-        Argv::try_from(words.chain([unit.to_owned()]).collect::<Vec<String>>())
-    };
-    service.start = Some(command(&["start"])?);
-    service.stop = Some(command(&["stop"])?);
-    service.restart = Some(command(&["restart"])?);
-    service.reload = Some(command(&["reload"])?);
-    service.status = Some(command(&["is-active", "--quiet"])?);
-    Ok(())
-}
-
 /// What the exit of a status command means. Whatever is not 0 is "not now": a program that asks
 /// cannot tell one that is still starting from one that has ended for good, and nothing is given up
 /// before its time because of it.
 fn state_of(exit: Exit) -> ServiceState {
     if exit.success() { ServiceState::Running } else { ServiceState::Stopped }
-}
-
-/// What `systemctl is-active` means. It tells of a unit with 0, 3 and 4; whatever else it says with
-/// another code is why it could not ask: systemd is not process 1, or cannot be reached.
-fn state_of_unit(
-    unit: &str,
-    exit: Exit,
-    said: Option<String>,
-) -> Result<ServiceStatus, SupervisorError> {
-    let (state, detail) = match (exit, said) {
-        (Exit::Code(0), _) => (ServiceState::Running, format!("the unit {unit} is active")),
-        (Exit::Code(3), _) => (ServiceState::Stopped, format!("the unit {unit} is not active")),
-        (Exit::Code(4), _) => (ServiceState::Stopped, format!("there is no unit {unit}")),
-        (_, Some(said)) => {
-            return Err(SupervisorError::Foreign {
-                operation: "ask systemd about",
-                source: said.into(),
-            });
-        }
-        (exit, None) => (state_of(exit), format!("systemctl is-active {exit}")),
-    };
-    Ok(ServiceStatus::new(state, detail))
 }
 
 /// The exit and the last lines, of a command that ended by itself.
@@ -341,48 +288,6 @@ mod tests {
     fn service(text: &str) -> Result<CommandService, BoxError> {
         let config: Config = toml::from_str(&format!("repo.url = \"/srv/git\"\n{text}")).unwrap();
         CommandService::new(&config, &Layout::new("/srv/app".into()))
-    }
-
-    #[test]
-    fn a_unit_without_commands_is_handled_by_systemctl() {
-        let made = service("systemd.unit = \"app@1.service\"").unwrap();
-        let words = |command: &Option<Argv>| command.as_ref().unwrap().as_slice().join(" ");
-        assert_eq!(words(&made.service.restart), "systemctl restart app@1.service");
-        assert_eq!(words(&made.service.reload), "systemctl reload app@1.service");
-        assert_eq!(words(&made.service.stop), "systemctl stop app@1.service");
-        assert_eq!(words(&made.service.status), "systemctl is-active --quiet app@1.service");
-        assert_eq!(made.unit.as_deref(), Some("app@1.service"));
-        assert!(service("systemd.unit = \"--now\"").is_err());
-    }
-
-    #[test]
-    fn what_systemctl_says_of_a_unit_is_told_from_not_being_able_to_say() {
-        let told = |code, said: Option<&str>| {
-            state_of_unit("app.service", Exit::Code(code), said.map(str::to_owned))
-        };
-        let state = |code| told(code, None).map(|status| (status.state, status.detail)).unwrap();
-        assert_eq!(state(0).0, ServiceState::Running);
-        assert_eq!(state(3).0, ServiceState::Stopped);
-        let (stopped, detail) = state(4);
-        assert_eq!(
-            (stopped, detail.as_str()),
-            (ServiceState::Stopped, "there is no unit app.service")
-        );
-        // Of a unit that does not run, it may say why it asks for a reload of its file.
-        assert_eq!(told(3, Some("Warning: …")).unwrap().state, ServiceState::Stopped);
-        let error = told(1, Some("Failed to connect to bus: Host is down")).unwrap_err();
-        let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
-        assert_eq!(
-            chain,
-            "failed to ask systemd about the service: Failed to connect to bus: Host is down"
-        );
-    }
-
-    #[test]
-    fn commands_of_its_own_come_before_the_unit() {
-        let made = service("systemd.unit = \"app\"\n[service]\nrestart = [\"./restart\"]").unwrap();
-        assert_eq!(made.service.restart.unwrap().as_slice(), ["./restart"]);
-        assert_eq!((made.service.stop, made.unit), (None, None));
     }
 
     #[test]

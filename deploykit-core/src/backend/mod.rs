@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::registry::Registry;
 
+pub use none::{release_of_process, releases_in_use};
 pub use symlink::Symlink;
 
 /// Puts the built-in backends into a registry.
@@ -26,14 +27,13 @@ pub(crate) fn register(registry: &mut Registry) {
     health::register(registry);
 }
 
-/// The name of the service backend: what the configuration says, else `command` if it has a command
-/// or a systemd unit, else `none`.
+/// The name of the service backend: what the configuration says, else `systemd` if `[systemd]` names
+/// a unit or a manager, `command` if there is a command, else `none`.
 pub fn service_backend_name(config: &Config) -> &str {
     match &config.service.backend {
         Some(name) => name,
-        None if config.systemd.unit.is_some() || command::has_commands(&config.service) => {
-            "command"
-        }
+        None if config.systemd.is_used() => "systemd",
+        None if command::has_commands(&config.service) => "command",
         None => "none",
     }
 }

@@ -58,8 +58,12 @@ impl Supervisor for NoService {
 }
 
 /// The releases in whose directories a process works or has its program: those below `releases/`,
-/// and adopted ones, which lie in the application's directory itself.
-pub(super) fn releases_in_use(layout: &Layout) -> Result<Vec<ReleaseId>, SupervisorError> {
+/// and adopted ones, which lie in the application's directory itself. For supervisors: what they
+/// answer to [`Supervisor::releases_in_use`].
+///
+/// # Errors
+/// When the processes cannot be listed. Those that this user may not look at are passed over.
+pub fn releases_in_use(layout: &Layout) -> Result<Vec<ReleaseId>, SupervisorError> {
     let used = process::in_use(layout.root()).map_err(|source| SupervisorError::Foreign {
         operation: "find the processes of",
         source: source.into(),
@@ -68,6 +72,15 @@ pub(super) fn releases_in_use(layout: &Layout) -> Result<Vec<ReleaseId>, Supervi
     let releases: BTreeSet<ReleaseId> =
         used.iter().filter_map(|(_, path)| release_of(&root, path)).collect();
     Ok(releases.into_iter().collect())
+}
+
+/// The release in whose directory a process works; nothing when it is none, or this user may not see
+/// it.
+pub fn release_of_process(layout: &Layout, process: u32) -> Option<ReleaseId> {
+    let cwd = std::fs::read_link(format!("/proc/{process}/cwd")).ok()?;
+    let cwd = Utf8PathBuf::from_path_buf(cwd).ok()?;
+    let root = layout.root().canonicalize_utf8().unwrap_or_else(|_| layout.root().to_owned());
+    release_of(&root, &cwd)
 }
 
 /// The release that a path lies in.

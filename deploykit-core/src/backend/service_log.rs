@@ -4,13 +4,16 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::context::Context;
 use crate::process::Tail;
 use crate::state::Layout;
 use crate::state::files::read_end;
 use crate::time::Timestamp;
+use crate::traits::{BoxError, LogLine, LogRequest};
 
 const NAME: &str = "service.log";
 
@@ -46,6 +49,61 @@ pub(super) fn last_lines(layout: &Layout, since: Timestamp) -> Vec<String> {
     let text = end_of(&layout.private().join(NAME), since).unwrap_or_default();
     text.lines().for_each(|line| tail.push(line));
     tail.into_lines()
+}
+
+/// How often it is looked for new lines.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// Hands over the last lines of the file, and then what is written to it. When its lines were written
+/// is not known, so none is left out because of its age.
+pub(super) fn show(
+    ctx: &Context,
+    layout: &Layout,
+    request: &LogRequest,
+    on_line: &mut dyn FnMut(LogLine),
+) -> Result<(), BoxError> {
+    let path = layout.private().join(NAME);
+    let mut tell = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        on_line(LogLine::new(None, "service", ctx.masker().mask(line.trim_end_matches('\r'))));
+    };
+    let mut file = match File::open(&path) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut begun = Vec::new();
+    if let Some(file) = &mut file {
+        file.read_to_end(&mut begun)?;
+        let lines = begun.iter().filter(|byte| **byte == b'\n').count();
+        let skipped = request.lines.map_or(0, |most| lines.saturating_sub(most));
+        begun = whole_lines(begun, skipped, &mut tell);
+    }
+    while request.follow {
+        ctx.sleep(GLANCE)?;
+        let Some(open) = &mut file else {
+            file = File::open(&path).ok();
+            continue;
+        };
+        if open.metadata()?.len() < open.stream_position()? {
+            // It was emptied.
+            open.seek(SeekFrom::Start(0))?;
+            begun.clear();
+        }
+        open.read_to_end(&mut begun)?;
+        begun = whole_lines(begun, 0, &mut tell);
+    }
+    if !begun.is_empty() {
+        tell(&begun);
+    }
+    Ok(())
+}
+
+/// Tells of the lines that are complete, without the first ones; what is left is the beginning of one.
+fn whole_lines(text: Vec<u8>, skipped: usize, tell: &mut dyn FnMut(&[u8])) -> Vec<u8> {
+    let Some(end) = text.iter().rposition(|byte| *byte == b'\n') else { return text };
+    text[..end].split(|byte| *byte == b'\n').skip(skipped).for_each(tell);
+    text[end + 1..].to_vec()
 }
 
 fn end_of(path: &Utf8Path, since: Timestamp) -> io::Result<String> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::pattern::Pattern;
 use super::status::StatusSet;
 use super::value::{Argv, EnvValue, Period, Settings};
+use crate::traits::InstanceName;
 
 /// One health check. Which keys it takes depends on its `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,10 @@ pub struct CheckConfig {
     /// How long one look may take, if not what `health.timeout` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
+    /// Of which services' instances it is asked, where `{instance}` stands in `url`, `address`, `path`
+    /// or `command`: then every instance is looked at for itself. Those of all when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// `http`: what is asked for, with GET; http or https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -81,4 +86,31 @@ impl CheckConfig {
             None => self.kind.clone(),
         }
     }
+
+    /// Whether it is asked of every instance for itself.
+    pub(crate) fn is_of_instances(&self) -> bool {
+        let words = self.command.iter().flat_map(|command| command.as_slice());
+        let texts = [&self.url, &self.address, &self.path];
+        texts.into_iter().flatten().chain(words).any(|text| text.contains(INSTANCE))
+    }
+
+    /// The same check, of one instance.
+    pub(crate) fn of_instance(&self, number: &str, of: &InstanceName) -> Self {
+        let numbered = |text: &String| text.replace(INSTANCE, number);
+        let command = self.command.as_ref().map(|command| {
+            let words: Vec<_> = command.as_slice().iter().map(numbered).collect();
+            Argv::try_from(words).unwrap_or_else(|_| command.clone())
+        });
+        Self {
+            name: self.name.as_ref().map(|name| format!("{name} of {of}")),
+            url: self.url.as_ref().map(numbered),
+            address: self.address.as_ref().map(numbered),
+            path: self.path.as_ref().map(numbered),
+            command,
+            ..self.clone()
+        }
+    }
 }
+
+/// Stands for the number of an instance.
+pub(crate) const INSTANCE: &str = "{instance}";

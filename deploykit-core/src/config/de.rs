@@ -14,6 +14,7 @@ use serde::de::{
     Unexpected, Visitor,
 };
 
+use super::service::ONE_OR_MANY;
 use super::tree::{Entry, Node, Value};
 
 /// The keys of a table, as serde knows them.
@@ -238,10 +239,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         known: Keys,
         visitor: V,
     ) -> Result<V::Value, Fault> {
+        if name == ONE_OR_MANY && matches!(self.node.value, Value::List(_)) {
+            return self.deserialize_seq(visitor);
+        }
         self.table(known, visitor)
     }
 

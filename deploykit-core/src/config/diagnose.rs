@@ -6,7 +6,7 @@ use super::de::{Fault, Keys, Misfit, Notes, Reader, Unknown, keys_of};
 use super::error::{ConfigErrorKind, Problem};
 use super::read::ConfigKind;
 use super::tree::{Entry, Node, Value};
-use super::{BuildConfig, Config, RepoConfig, SystemdConfig};
+use super::{BuildConfig, Config, RepoConfig, ServiceSpec, SystemdConfig};
 
 use serde::Deserialize as _;
 
@@ -120,7 +120,7 @@ fn fill_in(root: &mut Node, fault: &Fault, key: &str) -> bool {
         node: node(value),
     };
     let value = match key {
-        "url" | "type" => text(),
+        "url" | "type" | "name" => text(),
         "command" => Value::List(vec![node(text())]),
         "repo" => Value::Table(vec![entry("url", text())]),
         _ => return false,
@@ -167,7 +167,11 @@ fn in_table(table: &str) -> String {
 
 fn unknown_key(unknown: &Unknown) -> Problem {
     let Unknown { key, span, table, known } = unknown;
+    let run = keys_of::<ServiceSpec>().contains(&key.as_str());
     let hint = match nearest(key, known) {
+        _ if table == "service" && run => {
+            "what is to run stands in [[service]], with double brackets".to_owned()
+        }
         Some(near) => format!("did you mean `{near}`?"),
         None => match table_of(key) {
             Some(home) if home != *table && !home.is_empty() => {
@@ -187,7 +191,7 @@ fn unknown_key(unknown: &Unknown) -> Problem {
 fn table_of(key: &str) -> Option<&'static str> {
     use super::{
         DiskConfig, HealthConfig, HistoryConfig, ProbationConfig, ReleasesConfig, ServiceConfig,
-        SharedConfig,
+        SharedConfig, TimersConfig,
     };
     let tables = [
         ("repo", keys_of::<RepoConfig>()),
@@ -195,6 +199,7 @@ fn table_of(key: &str) -> Option<&'static str> {
         ("shared", keys_of::<SharedConfig>()),
         ("service", keys_of::<ServiceConfig>()),
         ("systemd", keys_of::<SystemdConfig>()),
+        ("timers", keys_of::<TimersConfig>()),
         ("health", keys_of::<HealthConfig>()),
         ("probation", keys_of::<ProbationConfig>()),
         ("releases", keys_of::<ReleasesConfig>()),
@@ -248,6 +253,7 @@ fn hint_of_missing(table: &str, key: &str) -> Option<String> {
     match (table, key) {
         ("", "repo") => Some("[repo] with url = \"…\" says where the releases come from".into()),
         ("repo", "url") => Some("url = \"https://…\", or the path of a repository".into()),
+        (_, "name") => Some("name = \"…\": the unit of the service is called like that".into()),
         (_, "type") => Some("type = \"http\", \"tcp\", \"unix\" or \"exec\"".into()),
         _ => None,
     }

@@ -20,8 +20,10 @@ mod rules;
 mod runtime;
 #[cfg(feature = "schema")]
 mod schema;
+mod service;
 mod show;
 mod status;
+mod systemd;
 mod telling;
 mod tree;
 mod value;
@@ -39,6 +41,11 @@ pub(crate) use rules::split_address;
 pub use runtime::RuntimeConfig;
 #[cfg(feature = "schema")]
 pub use schema::schema;
+pub use service::{
+    Hardening, LimitsConfig, NetworkConfig, OnDeploy, Ready, RestartPolicy, ServiceConfig,
+    ServiceSpec,
+};
 pub use show::starter;
 pub use status::StatusSet;
+pub use systemd::{ManagerKind, SystemdConfig, TimersConfig};
 pub use value::*;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::check::CheckConfig;
+use super::service::ServiceConfig;
+use super::systemd::{SystemdConfig, TimersConfig};
 use super::value::{Argv, EnvValue, Period, RelPath, RepoUrl, SecretValue, Settings, Threshold};
 
 /// The whole configuration of one application.
@@ -28,12 +30,17 @@ pub struct Config {
     /// Files and directories that all releases share.
     #[serde(default)]
     pub shared: SharedConfig,
-    /// What runs the service.
-    #[serde(default)]
+    /// What runs the service: `[service]` with the commands that control it, or `[[service]]` with
+    /// what is to run.
+    #[serde(default, with = "super::service::one_or_many")]
+    #[cfg_attr(feature = "schema", schemars(with = "super::service::OneOrMany"))]
     pub service: ServiceConfig,
-    /// The systemd unit of the service.
+    /// The systemd units of the services.
     #[serde(default)]
     pub systemd: SystemdConfig,
+    /// What timers do when nobody is there.
+    #[serde(default)]
+    pub timers: TimersConfig,
     /// How to see whether the service is well.
     #[serde(default)]
     pub health: HealthConfig,
@@ -166,81 +173,6 @@ pub struct SharedConfig {
     pub build_dirs: Vec<RelPath>,
 }
 
-/// What a deployment does to a running service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum OnDeploy {
-    /// End it and start it again.
-    #[default]
-    Restart,
-    /// Tell it to reload.
-    Reload,
-}
-
-/// What runs the service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct ServiceConfig {
-    /// The service backend: `none`, `command`, or one that was added. When it is left out:
-    /// `command` if a command or a systemd unit is given, otherwise `none`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
-    /// Starts the service. It must return: the service goes on behind it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<Argv>,
-    /// Ends the service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop: Option<Argv>,
-    /// Ends the service and starts it again. `stop` and then `start` when it is left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart: Option<Argv>,
-    /// Makes the service take up a new release without ending.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reload: Option<Argv>,
-    /// Exits with 0 when the service runs, with another code when it does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Argv>,
-    /// What a deployment does: `restart` or `reload`.
-    pub on_deploy: OnDeploy,
-    /// How long each of these commands may take.
-    pub timeout: Period,
-    /// Settings of a service backend that is not built in.
-    #[serde(skip_serializing_if = "Settings::is_empty")]
-    pub settings: Settings,
-}
-
-impl Default for ServiceConfig {
-    fn default() -> Self {
-        Self {
-            backend: None,
-            start: None,
-            stop: None,
-            restart: None,
-            reload: None,
-            status: None,
-            on_deploy: OnDeploy::Restart,
-            timeout: Period::from_secs(90),
-            settings: Settings::default(),
-        }
-    }
-}
-
-/// The systemd unit of the service.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct SystemdConfig {
-    /// The unit that is restarted: `bloggulus`, `bloggulus.service`, `app@1.service`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-}
-
 /// How to see whether the service is well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -260,6 +192,9 @@ pub struct HealthConfig {
     pub failures: u32,
     /// How long a service may take, from its start, until it is well.
     pub deadline: Period,
+    /// How often, on its probation, the service may be started again by whoever runs it, because it
+    /// ended or hung, before the release counts as ill.
+    pub restarts: u32,
     /// The checks. All must be good.
     #[serde(rename = "check", skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckConfig>,
@@ -274,6 +209,7 @@ impl Default for HealthConfig {
             successes: 1,
             failures: 3,
             deadline: Period::from_secs(60),
+            restarts: 0,
             checks: Vec::new(),
         }
     }

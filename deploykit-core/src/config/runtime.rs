@@ -14,6 +14,7 @@ use super::{Config, HealthConfig, ProbationConfig, ServiceConfig, SystemdConfig}
 #[non_exhaustive]
 pub struct RuntimeConfig {
     /// What runs the service.
+    #[serde(with = "super::service::one_or_many")]
     pub service: ServiceConfig,
     /// The systemd unit of the service.
     pub systemd: SystemdConfig,

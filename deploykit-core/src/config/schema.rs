@@ -315,6 +315,6 @@ mod tests {
                 );
             }
         }
-        assert!(!schema.to_string().contains("null"));
+        assert!(!schema.to_string().contains("\"null\""));
     }
 }

@@ -14,7 +14,9 @@ use crate::id::Revision;
 use crate::registry::{BackendRequest, Registry, RegistryError};
 use crate::secret::Masker;
 use crate::state::{Actor, Layout, State, read_state};
-use crate::traits::{Activator, Builder, HealthCheck, Release, Resolved, Source, Supervisor};
+use crate::traits::{
+    Activator, Builder, HealthCheck, InstanceName, Release, Resolved, Source, Supervisor,
+};
 
 /// One application: a directory with a configuration, its releases and its active link.
 ///
@@ -197,19 +199,53 @@ impl Application {
         let config = self.config.with_runtime(runtime);
         let request = self.request(&config);
         let supervisor = self.registry.make_service(service_backend_name(&config), &request)?;
-        let make = |check: &CheckConfig| {
+        let make = |(of, check): (Option<InstanceName>, CheckConfig)| {
             let timeout = check.timeout.unwrap_or(config.health.timeout).get();
-            Ok(Check { check: self.registry.make_check(&request, check)?, timeout })
+            Ok::<_, RegistryError>(Check {
+                check: self.registry.make_check(&request, &check)?,
+                of,
+                timeout,
+            })
         };
-        let checks = config.health.checks.iter().map(make).collect::<Result<_, RegistryError>>()?;
+        let instances = supervisor.instances();
+        let mut checks = Vec::new();
+        for check in &config.health.checks {
+            for one in of_each(check, &instances)? {
+                checks.push(make(one)?);
+            }
+        }
         Ok(Operation { supervisor, checks, runtime: runtime.clone() })
     }
+}
+
+/// A check for every instance that it is asked of, or once for all.
+fn of_each(
+    check: &CheckConfig,
+    instances: &[InstanceName],
+) -> Result<Vec<(Option<InstanceName>, CheckConfig)>, RegistryError> {
+    if !check.is_of_instances() {
+        return Ok(vec![(None, check.clone())]);
+    }
+    let meant = |of: &&InstanceName| check.service.as_ref().is_none_or(|name| *name == of.service);
+    let numbered =
+        instances.iter().filter(meant).filter_map(|of| Some((of, of.instance.as_ref()?)));
+    let each: Vec<_> =
+        numbered.map(|(of, number)| (Some(of.clone()), check.of_instance(number, of))).collect();
+    if each.is_empty() {
+        let why =
+            format!("the check {:?} is of instances, and the service has none", check.label());
+        let (kind, name) = ("health check", check.kind().to_owned());
+        return Err(RegistryError::Construct { kind, name, source: why.into() });
+    }
+    Ok(each)
 }
 
 /// A health check, and how long one look may take.
 #[derive(Debug, Clone)]
 pub(super) struct Check {
     pub(super) check: Arc<dyn HealthCheck>,
+    /// The one instance that it looks at.
+    pub(super) of: Option<InstanceName>,
     pub(super) timeout: Duration,
 }
 

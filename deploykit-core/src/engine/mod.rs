@@ -14,6 +14,7 @@ mod deploy;
 mod disk;
 mod error;
 mod logfile;
+mod observer;
 mod operator;
 mod place;
 mod plan;

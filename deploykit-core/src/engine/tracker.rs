@@ -39,6 +39,9 @@ pub(super) enum Decision {
     Unseen(String),
 }
 
+/// How soon the second look follows on a first one that was not good.
+const EARLY: Duration = Duration::from_millis(50);
+
 /// Follows the looks at one release. Times are those of one monotonic clock.
 #[derive(Debug)]
 pub(super) struct Tracker {
@@ -61,6 +64,23 @@ impl Tracker {
             Sight::Poor(why) => self.poor(now, &why).map(Decision::Ill),
             Sight::Blind(why) => self.poor(now, &why).map(Decision::Unseen),
             Sight::Dead(why) => Some(Decision::Ill(why)),
+        }
+    }
+
+    /// How long to wait for the next look at `now`, if every `interval` is often enough. What is not up
+    /// yet is looked at sooner at first, since most services are up soon, and what was well for long
+    /// enough is looked at when that time is over.
+    pub(super) fn until_next(&self, now: Duration, interval: Duration) -> Duration {
+        match self.well_since {
+            Some(since) if self.bad == 0 => {
+                let left = self.limits.hold.saturating_sub(now.saturating_sub(since));
+                interval.min(left)
+            }
+            None if self.good == 0 => {
+                let longer = EARLY.saturating_mul(1 << self.bad.saturating_sub(1).min(16));
+                interval.min(longer)
+            }
+            _ => interval,
         }
     }
 
@@ -149,6 +169,27 @@ mod tests {
         assert_eq!(decision, Some(Decision::Unseen("not well within 10 s: no process".into())));
         let (_, decision) = decide(&[vec![blind(); 10], vec![poor()]].concat());
         assert!(matches!(decision, Some(Decision::Ill(_))), "the last look was a look");
+    }
+
+    #[test]
+    fn what_is_not_up_yet_is_looked_at_soon_and_what_is_well_when_that_is_long_enough() {
+        let interval = Duration::from_secs(1);
+        let mut tracker = Tracker::new(LIMITS, Duration::ZERO);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            tracker.see(Duration::ZERO, poor());
+            pauses.push(tracker.until_next(Duration::ZERO, interval).as_millis());
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000]);
+        let next = |tracker: &mut Tracker, millis: u64, sight| {
+            let now = Duration::from_millis(millis);
+            tracker.see(now, sight);
+            tracker.until_next(now, interval).as_millis()
+        };
+        assert_eq!(next(&mut tracker, 1000, Sight::Well), 1000, "two good ones, an interval apart");
+        assert_eq!(next(&mut tracker, 2000, Sight::Well), 1000);
+        assert_eq!(next(&mut tracker, 6400, Sight::Well), 600, "the five seconds end at 7 s");
+        assert_eq!(next(&mut tracker, 6500, poor()), 1000, "two bad ones, an interval apart");
     }
 
     #[test]

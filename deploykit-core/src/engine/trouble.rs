@@ -95,15 +95,6 @@ impl Trouble {
     }
 }
 
-/// Whether the failure tells nothing of the release: no process could be made, or its log could not
-/// be written. A service that does not start is what a release is looked at for.
-fn is_own(error: &SupervisorError) -> bool {
-    match error {
-        SupervisorError::Process { source, .. } => source.is_of_the_host(),
-        _ => false,
-    }
-}
-
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
         let cause = match &error {
@@ -131,7 +122,8 @@ impl From<SupervisorError> for Trouble {
             _ => None,
         };
         let mut trouble = Self::new(&error, error.hint(), error.tail()).cancelled(cause);
-        trouble.0.own = is_own(&error);
+        // A service that does not start is what a release is looked at for.
+        trouble.0.own = error.is_of_the_host();
         trouble
     }
 }

@@ -4,11 +4,11 @@
 //! watches holds a lock of its own, takes the application's lock only to make the transition, and
 //! makes it only if the probation is still the one that it has watched.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::application::Operation;
 use super::error::{Error, chain};
+use super::observer::Observer;
 use super::run::Run;
 use super::stored::StoredRelease;
 use super::tracker::{Decision, Limits, Sight, Tracker};
@@ -23,83 +23,10 @@ use crate::state::{
     read_state,
 };
 use crate::step::Step;
-use crate::traits::{Look, ServiceState};
+use crate::traits::{InstanceName, Look, Switching};
 
 /// How often it is looked whether somebody else has decided, at least.
-const GLANCE: Duration = Duration::from_millis(500);
-
-/// Looks at a release, and tells of what has changed.
-pub(super) struct Observer<'a> {
-    ctx: &'a Context,
-    operation: &'a Operation,
-    release: &'a StoredRelease,
-    last: BTreeMap<String, Option<String>>,
-}
-
-impl<'a> Observer<'a> {
-    pub(super) fn new(
-        ctx: &'a Context,
-        operation: &'a Operation,
-        release: &'a StoredRelease,
-    ) -> Self {
-        Self { ctx, operation, release, last: BTreeMap::new() }
-    }
-
-    /// One look at the service and through every check.
-    fn see(&mut self) -> Sight {
-        let mut sight = self.see_service();
-        for check in &self.operation.checks {
-            if matches!(sight, Sight::Dead(_)) {
-                return sight;
-            }
-            let look =
-                check.check.look(&self.ctx.clone().with_timeout(check.timeout), self.release);
-            let name = check.check.name();
-            self.tell(name, look.is_well(), look.detail());
-            match look {
-                // Why the service does not answer is that it does not run: the first tells most.
-                Look::NotYet(_) | Look::Ill(_) if matches!(sight, Sight::Poor(_)) => {}
-                Look::NotYet(detail) | Look::Ill(detail) => {
-                    sight = Sight::Poor(format!("{name}: {detail}"));
-                }
-                Look::Blind(detail) if sight == Sight::Well => {
-                    sight = Sight::Blind(format!("{name}: {detail}"));
-                }
-                Look::Blind(_) | Look::Well(_) => {}
-            }
-        }
-        sight
-    }
-
-    fn see_service(&mut self) -> Sight {
-        if !self.operation.supervisor.observes() {
-            return Sight::Well;
-        }
-        let (state, detail) = match self.operation.supervisor.status(self.ctx) {
-            Ok(status) => (status.state, status.detail),
-            Err(error) => (ServiceState::Starting, chain(&error)),
-        };
-        let well = matches!(state, ServiceState::Running | ServiceState::Unknown);
-        self.tell("service", well, &detail);
-        match state {
-            ServiceState::Failed => Sight::Dead(format!("the service has failed: {detail}")),
-            _ if well => Sight::Well,
-            _ => Sight::Poor(format!("service: {detail}")),
-        }
-    }
-
-    fn tell(&mut self, check: &str, well: bool, detail: &str) {
-        // Of what is well the details vary; what is not well for another reason is news.
-        let ill = (!well).then(|| detail.to_owned());
-        if self.ctx.check().is_err() {
-            return;
-        }
-        if self.last.insert(check.to_owned(), ill.clone()) != Some(ill) {
-            let (check, detail) = (check.to_owned(), detail.to_owned());
-            self.ctx.emit(EventKind::HealthChanged { check, well, detail });
-        }
-    }
-}
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// What came of a watch.
 enum Watched {
@@ -178,8 +105,12 @@ impl Run<'_> {
             // From here on nobody has to wait for this deployment.
             run.session = None;
             let (operation, limits) = (run.there.clone(), run.limits(&witness.probation));
-            let delay = run.there.runtime.health.start_delay.get();
-            let watched = run.look(&operation, &release, limits, delay, Some(&mut witness));
+            let ctx = run.ctx.clone();
+            let mut observer = Observer::new(&ctx, &operation, &release);
+            if run.course.there.switching != Switching::Nothing {
+                observer = observer.since_its_start();
+            }
+            let watched = run.look(observer, limits, Some(&mut witness));
             let result = run.conclude(watched);
             drop(witness);
             result
@@ -228,17 +159,16 @@ impl Run<'_> {
 
     fn look(
         &self,
-        operation: &Operation,
-        release: &StoredRelease,
+        mut observer: Observer<'_>,
         limits: Limits,
-        delay: Duration,
         mut witness: Option<&mut Witness>,
     ) -> Watched {
         let clock = self.ctx.clock();
-        let mut observer = Observer::new(&self.ctx, operation, release);
         // The deadline counts from the start of the service, the delay included.
         let mut tracker = Tracker::new(limits, clock.monotonic());
-        if let Err(ended) = self.pause(delay, witness.as_deref_mut()) {
+        let health = &observer.operation().runtime.health;
+        let (delay, interval) = (health.start_delay.get(), health.interval.get());
+        if let Err(ended) = self.pause(delay, &mut observer, witness.as_deref_mut()) {
             return ended;
         }
         loop {
@@ -251,15 +181,20 @@ impl Run<'_> {
             if let Some(decision) = tracker.see(clock.monotonic(), sight) {
                 return Watched::Decided(decision);
             }
-            let interval = operation.runtime.health.interval.get();
-            if let Err(ended) = self.pause(interval, witness.as_deref_mut()) {
+            let pause = tracker.until_next(clock.monotonic(), interval);
+            if let Err(ended) = self.pause(pause, &mut observer, witness.as_deref_mut()) {
                 return ended;
             }
         }
     }
 
-    /// Waits, with an eye on who else may decide.
-    fn pause(&self, duration: Duration, mut witness: Option<&mut Witness>) -> Result<(), Watched> {
+    /// Waits, with an eye on who else may decide, and on a service that ends meanwhile.
+    fn pause(
+        &self,
+        duration: Duration,
+        observer: &mut Observer<'_>,
+        mut witness: Option<&mut Witness>,
+    ) -> Result<(), Watched> {
         let clock = self.ctx.clock();
         let end = clock.monotonic() + duration;
         loop {
@@ -272,6 +207,9 @@ impl Run<'_> {
                 .map_err(|Cancelled(cause)| Watched::Cancelled(cause))?;
             if left <= GLANCE {
                 return Ok(());
+            }
+            if let Some(why) = observer.death() {
+                return Err(Watched::Decided(Decision::Ill(why)));
             }
         }
     }
@@ -331,21 +269,50 @@ impl Run<'_> {
         let Some(operation) = self.back.clone() else { return Happened::Done };
         let id = self.from.clone();
         self.step(Step::Verify, "the previous release", |run| {
-            let release = run.stored(id)?;
-            let health = &operation.runtime.health;
-            let limits = Limits {
-                successes: health.successes,
-                failures: health.failures,
-                deadline: health.deadline.get(),
-                hold: Duration::ZERO,
-            };
-            match run.look(&operation, &release, limits, health.start_delay.get(), None) {
+            let (release, ctx) = (run.stored(id)?, run.ctx.clone());
+            let observer = Observer::new(&ctx, &operation, &release);
+            match run.look(observer, at_once(&operation), None) {
                 Watched::Decided(Decision::Ill(why) | Decision::Unseen(why)) => {
                     Err(Trouble::ill(why))
                 }
                 _ => Ok("well".to_owned()),
             }
         })
+    }
+}
+
+impl Run<'_> {
+    /// Waits until one instance, which was just started, is well.
+    pub(super) fn await_instance(
+        &self,
+        operation: &Operation,
+        release: &StoredRelease,
+        instance: &InstanceName,
+    ) -> Result<(), Trouble> {
+        let observer = Observer::new(&self.ctx, operation, release).since_its_start().of(instance);
+        match self.look(observer, at_once(operation), None) {
+            Watched::Decided(Decision::Well) | Watched::Elsewhere(_) => Ok(()),
+            Watched::Decided(Decision::Ill(why)) => {
+                let since = self.switched.unwrap_or_else(|| self.ctx.now());
+                let lines = operation.supervisor.last_lines(&self.ctx, since);
+                Err(Trouble::ill(format!("{instance}: {why}")).with_tail(lines))
+            }
+            Watched::Decided(Decision::Unseen(why)) => {
+                Err(Trouble::ill(format!("{instance}: {why}")).own())
+            }
+            Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
+        }
+    }
+}
+
+/// As soon as it is well, that is enough.
+fn at_once(operation: &Operation) -> Limits {
+    let health = &operation.runtime.health;
+    Limits {
+        successes: health.successes,
+        failures: health.failures,
+        deadline: health.deadline.get(),
+        hold: Duration::ZERO,
     }
 }
 

@@ -5,19 +5,21 @@
 
 mod activator;
 mod builder;
+mod finding;
 mod health;
 mod release;
+mod service;
 mod source;
 mod supervisor;
 
 pub use activator::{Activator, ActivatorError};
 pub use builder::{BuildError, BuildRequest, Builder};
+pub use finding::{Finding, Severity};
 pub use health::{HealthCheck, Look};
 pub use release::{BuildState, Release, ReleaseState, Verdict};
+pub use service::{Instance, InstanceName, LogLine, LogRequest, ServiceState, ServiceStatus};
 pub use source::{Materialised, Resolved, Source, SourceError, TreeSize};
-pub use supervisor::{
-    Instance, Prepared, ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
-};
+pub use supervisor::{BackendError, Prepared, Supervisor, SupervisorError, Switching};
 
 /// An error of a backend that deploykit does not know.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

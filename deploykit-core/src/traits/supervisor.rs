@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::id::ReleaseId;
 use crate::process::{Exit, ProcessError};
 use crate::time::Timestamp;
-use crate::traits::{BoxError, Release};
+use crate::traits::{BoxError, Finding, InstanceName, LogLine, LogRequest, Release, ServiceStatus};
 
 /// How a supervisor brings a service from one release to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,61 +34,8 @@ pub struct Prepared {
     pub token: String,
 }
 
-/// What a service is doing, as its supervisor sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum ServiceState {
-    /// The supervisor cannot tell.
-    Unknown,
-    /// On its way up.
-    Starting,
-    /// Up.
-    Running,
-    /// Ended in order.
-    Stopped,
-    /// Ended otherwise, or restarting again and again.
-    Failed,
-}
-
-/// One process of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Instance {
-    /// Its name, unique in the service: `web@1`.
-    pub name: String,
-    /// Its state.
-    pub state: ServiceState,
-    /// The process, while there is one.
-    pub pid: Option<u32>,
-    /// Since when it is in that state.
-    pub since: Option<Timestamp>,
-    /// How often it was restarted without being asked to.
-    pub restarts: u64,
-    /// The release that it runs from.
-    pub release: Option<ReleaseId>,
-}
-
-/// The state of a service in all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ServiceStatus {
-    /// The worst state of its instances.
-    pub state: ServiceState,
-    /// What there is to say, in a few words.
-    pub detail: String,
-    /// Its instances, where the supervisor knows them.
-    pub instances: Vec<Instance>,
-}
-
-impl ServiceStatus {
-    /// A status without instances.
-    pub fn new(state: ServiceState, detail: impl Into<String>) -> Self {
-        Self { state, detail: detail.into(), instances: Vec::new() }
-    }
-}
-
-/// Runs the service from the active release. Built in: `none`, `command`.
+/// Runs the service from the active release. Built in: `none`, `command`; the crate
+/// `deploykit-systemd` adds `systemd`.
 ///
 /// The engine asks [`switching`](Self::switching) once and then calls either `prepare`, `commit` and
 /// `abort`, or `restart`. A service may run while deploykit does not: nothing is kept in memory
@@ -106,6 +53,20 @@ pub trait Supervisor: Any + Send + Sync + Debug {
     /// shown as unchecked. Where it cannot, the status is [`ServiceState::Unknown`].
     fn observes(&self) -> bool {
         true
+    }
+
+    /// Whether [`status`](Self::status) takes so little that it can be asked several times a second:
+    /// what ends is noticed at once then.
+    fn is_cheap_to_ask(&self) -> bool {
+        false
+    }
+
+    /// The instances that it runs, in the order in which they are brought over, as far as they have
+    /// names: a health check can be asked of each. Where a service has several, the engine brings
+    /// all over one by one with [`restart_instance`](Self::restart_instance), and waits for each to be
+    /// well.
+    fn instances(&self) -> Vec<InstanceName> {
+        Vec::new()
     }
 
     /// Looks whether it could bring the service over at all: what it runs is there and can be run.
@@ -167,6 +128,21 @@ pub trait Supervisor: Any + Send + Sync + Debug {
     /// What kept it from starting.
     fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError>;
 
+    /// Brings one of its [`instances`](Self::instances) to `release`, which is active, and leaves the
+    /// others alone.
+    ///
+    /// # Errors
+    /// What kept it from starting. By default [`SupervisorError::Unsupported`].
+    fn restart_instance(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        instance: &InstanceName,
+    ) -> Result<(), SupervisorError> {
+        let _ = (ctx, release, instance);
+        Err(SupervisorError::Unsupported { what: "restart one of its instances" })
+    }
+
     /// Ends the service, with what was prepared.
     ///
     /// # Errors
@@ -183,6 +159,27 @@ pub trait Supervisor: Any + Send + Sync + Debug {
     /// report of what went wrong. By default none.
     fn last_lines(&self, ctx: &Context, since: Timestamp) -> Vec<String> {
         let _ = (ctx, since);
+        Vec::new()
+    }
+
+    /// Hands over what the services have written, line by line, the oldest first.
+    ///
+    /// # Errors
+    /// What kept it from reading. By default [`SupervisorError::Unsupported`].
+    fn logs(
+        &self,
+        ctx: &Context,
+        request: &LogRequest,
+        on_line: &mut dyn FnMut(LogLine),
+    ) -> Result<(), SupervisorError> {
+        let _ = (ctx, request, on_line);
+        Err(SupervisorError::Unsupported { what: "show what the service has written" })
+    }
+
+    /// Looks whether all is in order that lies outside of deploykit's own directory, for `check`.
+    /// Changes nothing. By default there is nothing to look at.
+    fn inspect(&self, ctx: &Context) -> Vec<Finding> {
+        let _ = ctx;
         Vec::new()
     }
 
@@ -238,6 +235,9 @@ pub enum SupervisorError {
     /// It was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+    /// What a backend has to tell, in its own words.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// Something failed in a foreign backend.
     #[error("failed to {operation} the service")]
     Foreign {
@@ -254,15 +254,90 @@ impl SupervisorError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Process { source, .. } => source.hint(),
+            Self::Backend(error) => error.hint.clone(),
             _ => None,
         }
     }
 
-    /// The last lines of the output of the command that failed.
+    /// Whether it tells nothing of the release: the host could not do what was asked.
+    pub fn is_of_the_host(&self) -> bool {
+        match self {
+            Self::Process { source, .. } => source.is_of_the_host(),
+            Self::Backend(error) => error.of_the_host,
+            _ => false,
+        }
+    }
+
+    /// The last lines of the output of what failed.
     pub fn tail(&self) -> &[String] {
         match self {
             Self::Failed { tail, .. } | Self::TimedOut { tail, .. } => tail,
+            Self::Backend(error) => &error.tail,
             _ => &[],
         }
+    }
+}
+
+/// An error of a backend's own, with all that there is to tell about it.
+///
+/// ```
+/// use deploykit_core::traits::{BackendError, SupervisorError};
+///
+/// let error = BackendError::new("the bus cannot be reached").hint("is dbus installed?".to_owned());
+/// let error = error.of_the_host();
+/// let error = SupervisorError::from(error);
+/// assert_eq!(error.to_string(), "the bus cannot be reached");
+/// assert!(error.is_of_the_host());
+/// ```
+#[derive(Debug)]
+pub struct BackendError {
+    error: BoxError,
+    hint: Option<String>,
+    tail: Vec<String>,
+    of_the_host: bool,
+}
+
+impl BackendError {
+    /// An error, be it a text or a type of the backend.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        Self { error: error.into(), hint: None, tail: Vec::new(), of_the_host: false }
+    }
+
+    /// The same, with what a person can do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// The same, with the last lines that the service has written.
+    #[must_use]
+    pub fn tail(mut self, tail: Vec<String>) -> Self {
+        self.tail = tail;
+        self
+    }
+
+    /// The same, but it tells nothing of the release, which is not blamed for it.
+    #[must_use]
+    pub fn of_the_host(mut self) -> Self {
+        self.of_the_host = true;
+        self
+    }
+
+    /// What the backend says.
+    pub fn error(&self) -> &BoxError {
+        &self.error
+    }
+}
+
+impl std::fmt::Display for BackendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl std::error::Error for BackendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
     }
 }

@@ -4,6 +4,7 @@ use super::Rules;
 use crate::config::error::{ConfigErrorKind, Problem};
 use crate::config::tree::Entry;
 use crate::config::{CheckConfig, EnvValue, HealthConfig};
+use crate::traits::InstanceName;
 
 /// The checks that are built in: the key that each needs, and those that it takes beside it.
 const BUILT_IN: [(&str, &str, &[&str]); 4] = [
@@ -14,7 +15,7 @@ const BUILT_IN: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// The keys that every check takes.
-const COMMON: [&str; 3] = ["type", "name", "timeout"];
+const COMMON: [&str; 4] = ["type", "name", "timeout", "service"];
 
 pub(super) fn check(rules: &mut Rules<'_>, health: &HealthConfig) {
     rules.longer_than_nothing(&["health", "interval"], health.interval);
@@ -111,10 +112,13 @@ fn values(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig) {
     if check.name.as_ref().is_some_and(|name| name.trim().is_empty()) {
         rules.wrong(&at("name"), "it must not be empty", None);
     }
-    if let Some(why) = check.url.as_deref().filter(|_| check.kind == "http").and_then(wrong_url) {
+    // Any number will do for what stands for one.
+    let numbered = check.of_instance("1", &InstanceName::new("", None));
+    if let Some(why) = numbered.url.as_deref().filter(|_| check.kind == "http").and_then(wrong_url)
+    {
         rules.wrong(&at("url"), why, Some("for example http://localhost:8080/health"));
     }
-    let address = check.address.as_deref().filter(|_| check.kind == "tcp");
+    let address = numbered.address.as_deref().filter(|_| check.kind == "tcp");
     if address.is_some_and(|address| split_address(address).is_none()) {
         let hint = "for example localhost:5432 or [::1]:5432";
         rules.wrong(&at("address"), "it has the form host:port", Some(hint));

@@ -5,6 +5,7 @@ mod health;
 mod repo;
 mod service;
 mod shared;
+mod spec;
 
 pub(crate) use health::split_address;
 
@@ -15,7 +16,7 @@ use super::error::{ConfigErrorKind, Problem};
 use super::read::ConfigKind;
 use super::tree::{Node, Value};
 use super::value::{EnvValue, Period};
-use super::{BuildConfig, Config};
+use super::{BuildConfig, Config, TimersConfig};
 use crate::registry::Registry;
 
 /// Every rule that the configuration breaks. `torn` is where the keys and items begin that it is
@@ -36,6 +37,7 @@ pub(super) fn broken(
     if let Some(registry) = registry {
         backends::check(&mut rules, config, registry);
     }
+    timers(&mut rules, &config.timers);
     rules.at_least_one(&["releases", "keep"], config.releases.keep);
     rules.at_least_one(&["history", "keep"], config.history.keep);
     rules.problems
@@ -185,5 +187,12 @@ fn build(rules: &mut Rules<'_>, build: &BuildConfig, kind: ConfigKind) {
         if let Some(timeout) = step.timeout {
             rules.longer_than_nothing(&[&path[..], &["timeout"]].concat(), timeout);
         }
+    }
+}
+
+fn timers(rules: &mut Rules<'_>, timers: &TimersConfig) {
+    rules.longer_than_nothing(&["timers", "recover"], timers.recover);
+    if let Some(poll) = timers.poll {
+        rules.longer_than_nothing(&["timers", "poll"], poll);
     }
 }

@@ -1,24 +1,70 @@
-//! Rules of `[service]` and `[systemd]`.
+//! Rules of `[service]`, `[[service]]` and `[systemd]`.
 
 use super::Rules;
+use super::spec;
 use crate::config::{Config, OnDeploy, ServiceConfig};
 
 pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
     let service = &config.service;
     rules.longer_than_nothing(&["service", "timeout"], service.timeout);
-    if let Some(unit) = &config.systemd.unit {
-        if let Some(why) = wrong_unit(unit) {
-            rules.wrong(&["systemd", "unit"], why, None);
-        }
-        if let Some(command) = first_command(service) {
-            let hint = "the unit is started, stopped and restarted by its name: leave one out";
-            rules.together(&["service", command], &["systemd", "unit"], hint);
-        }
-    }
+    let commanded = first_command(service);
+    units(rules, config, commanded);
+    spec::check(rules, config);
     // What another backend makes of the commands is its own business.
-    let commanded = matches!(service.backend.as_deref(), None | Some("command"));
-    if commanded && rules.is_whole(&["service"]) && rules.is_whole(&["systemd"]) {
-        commands(rules, service, config.systemd.unit.is_some());
+    let backend = service.backend.as_deref();
+    if matches!(backend, None | Some("command"))
+        && service.services.is_empty()
+        && rules.is_whole(&["service"])
+        && rules.is_whole(&["systemd"])
+    {
+        commands(rules, service, backend.is_none() && config.systemd.is_used());
+    }
+    let unnamed = !config.systemd.is_used() || config.systemd.named_units().next().is_none();
+    if backend == Some("systemd") && unnamed && rules.is_whole(&["systemd"]) {
+        let place = rules.value(&["service", "backend"]);
+        let hint = "unit = \"…\" in [systemd], or [[service]] with what is to run";
+        rules.missing(place, "the backend \"systemd\" needs a unit", Some(hint));
+    }
+}
+
+/// The units that are named in `[systemd]`.
+fn units(rules: &mut Rules<'_>, config: &Config, commanded: Option<&'static str>) {
+    let systemd = &config.systemd;
+    let mut wrong = |path: &[&str], unit: &str| {
+        if let Some(why) = wrong_unit(unit) {
+            rules.wrong(path, why, None);
+        }
+    };
+    if let Some(unit) = &systemd.unit {
+        wrong(&["systemd", "unit"], unit);
+    }
+    for (index, unit) in systemd.units.iter().enumerate() {
+        wrong(&["systemd", "units", &index.to_string()], unit);
+    }
+    if systemd.unit.is_some() && !systemd.units.is_empty() {
+        let hint = "list them all in units = [\"…\", \"…\"]";
+        rules.together(&["systemd", "unit"], &["systemd", "units"], hint);
+    }
+    let named = [("unit", systemd.unit.is_some()), ("units", !systemd.units.is_empty())];
+    let Some((key, _)) = named.into_iter().find(|(_, given)| *given) else {
+        if systemd.manager.is_some()
+            && config.service.services.is_empty()
+            && rules.is_whole(&["systemd"])
+            && rules.is_whole(&["service"])
+        {
+            let place = rules.key(&["systemd", "manager"]);
+            let hint = "unit = \"…\" beside it, or [[service]] with what is to run";
+            rules.missing(place, "no unit is named", Some(hint));
+        }
+        return;
+    };
+    if let Some(command) = commanded {
+        let hint = "the unit is started, stopped and restarted by its name: leave one out";
+        rules.together(&["service", command], &["systemd", key], hint);
+    }
+    if !config.service.services.is_empty() {
+        let hint = "the units of [[service]] are called by its names: leave one out";
+        rules.together(&["service"], &["systemd", key], hint);
     }
 }
 
@@ -68,7 +114,7 @@ fn commands(rules: &mut Rules<'_>, service: &ServiceConfig, has_unit: bool) {
 }
 
 /// Why this cannot be the name of a unit. What systemd completes (a name without a suffix) is valid.
-fn wrong_unit(unit: &str) -> Option<&'static str> {
+pub(super) fn wrong_unit(unit: &str) -> Option<&'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     let stem = unit.strip_suffix(".service").unwrap_or(unit);
     if unit.is_empty() || unit.len() > 255 {

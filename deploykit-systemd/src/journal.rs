@@ -1,0 +1,190 @@
+//! What the units have written, out of systemd's journal.
+
+use deploykit_core::config::ManagerKind;
+use deploykit_core::process::{self, Outcome, ProcessSpec};
+use deploykit_core::traits::{LogLine, LogRequest, SupervisorError};
+use deploykit_core::{Context, Timestamp};
+use serde_json::Value;
+
+use crate::name::UnitName;
+
+/// So many lines are shown of a failure.
+const TAIL: usize = 20;
+
+/// A line that comes in more pieces than this many bytes is none of `journalctl`.
+const LONGEST: usize = 4 << 20;
+
+/// The program, with what it is asked for, but for the time and the number of lines.
+fn command(manager: ManagerKind, units: &[UnitName]) -> Vec<String> {
+    let fields = "MESSAGE,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT,USER_UNIT,_COMM";
+    let mut command: Vec<String> =
+        ["journalctl", "--quiet", "--no-pager", "--all", "--output=json"].map(String::from).into();
+    command.push(format!("--output-fields={fields}"));
+    let (scope, unit) = match manager {
+        ManagerKind::System => ("--system", "--unit"),
+        ManagerKind::User => ("--user", "--user-unit"),
+    };
+    command.push(scope.to_owned());
+    command.extend(units.iter().map(|name| format!("{unit}={name}")));
+    command
+}
+
+fn since(at: Timestamp) -> String {
+    let millis = at.as_millis();
+    format!("--since=@{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000))
+}
+
+/// Runs `journalctl` and hands over the lines that it prints.
+fn run(
+    ctx: &Context,
+    command: Vec<String>,
+    on_line: &mut dyn FnMut(LogLine),
+) -> Result<(), SupervisorError> {
+    let told = command.join(" ");
+    let mut spec = ProcessSpec::new("journalctl", command, "/");
+    // Not the pager, the colours or the language of whoever calls.
+    let kept = ["PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "HOME", "USER"];
+    spec.env = kept
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .chain([("LC_ALL".to_owned(), "C.UTF-8".to_owned())])
+        .collect();
+    let mut piece = String::new();
+    let finished = process::run(ctx, &spec, &mut |_, text| {
+        piece.push_str(text);
+        match serde_json::from_str(&piece) {
+            Ok(entry) => {
+                on_line(line(&entry));
+                piece.clear();
+            }
+            // A long line comes in pieces.
+            Err(error) if error.is_eof() && piece.len() < LONGEST => {}
+            Err(_) => piece.clear(),
+        }
+    });
+    let finished =
+        finished.map_err(|source| SupervisorError::Process { command: told.clone(), source })?;
+    match finished.outcome {
+        Outcome::Exited(exit) if exit.success() => Ok(()),
+        // Nothing was found.
+        Outcome::Exited(process::Exit::Code(1)) if finished.tail.is_empty() => Ok(()),
+        Outcome::Exited(exit) => {
+            Err(SupervisorError::Failed { command: told, exit, tail: finished.tail })
+        }
+        Outcome::TimedOut(limit) => {
+            Err(SupervisorError::TimedOut { command: told, limit, tail: finished.tail })
+        }
+        Outcome::Cancelled(cancelled) => Err(cancelled.into()),
+    }
+}
+
+/// An entry as `journalctl` prints it; what the fields mean is in systemd.journal-fields(7).
+fn line(entry: &Value) -> LogLine {
+    let text = |name: &str| entry[name].as_str().map(str::to_owned);
+    let micros = text("__REALTIME_TIMESTAMP").and_then(|micros| micros.parse::<i64>().ok());
+    let at = micros.map(|micros| Timestamp::from_millis(micros / 1000));
+    // What systemd itself says of a unit names the unit in another field.
+    let own = text("UNIT").or_else(|| text("USER_UNIT"));
+    let by = match own {
+        Some(_) => "systemd".to_owned(),
+        None => {
+            let unit = text("_SYSTEMD_USER_UNIT").or_else(|| text("_SYSTEMD_UNIT"));
+            let unit = unit.map(|unit| UnitName::complete(&unit).stem().to_owned());
+            unit.or_else(|| text("SYSLOG_IDENTIFIER")).or_else(|| text("_COMM")).unwrap_or_default()
+        }
+    };
+    LogLine::new(at, by, message(&entry["MESSAGE"]))
+}
+
+/// A text, or the bytes of one that is not UTF-8, or several.
+fn message(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let bytes: Option<Vec<u8>> =
+                items.iter().map(|item| u8::try_from(item.as_u64()?).ok()).collect();
+            match bytes {
+                Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                None => items.iter().map(message).collect::<Vec<_>>().join(" "),
+            }
+        }
+        _ => String::new(),
+    }
+}
+
+/// The last lines that the units have written since then; nothing where they cannot be read.
+pub(crate) fn last_lines(
+    ctx: &Context,
+    manager: ManagerKind,
+    units: &[UnitName],
+    at: Timestamp,
+) -> Vec<String> {
+    let mut command = command(manager, units);
+    command.extend([since(at), format!("--lines={TAIL}")]);
+    let mut lines = Vec::new();
+    let several = units.len() > 1;
+    let read = run(ctx, command, &mut |line| {
+        for part in line.line.lines() {
+            let by = if several || line.by == "systemd" { &*line.by } else { "" };
+            let text = if by.is_empty() { part.to_owned() } else { format!("{by}: {part}") };
+            lines.push(text);
+        }
+    });
+    if let Err(error) = read {
+        lines.push(format!("(its journal cannot be read: {error})"));
+    }
+    let first = lines.len().saturating_sub(TAIL);
+    lines.split_off(first)
+}
+
+/// Hands over what the units have written.
+pub(crate) fn show(
+    ctx: &Context,
+    manager: ManagerKind,
+    units: &[UnitName],
+    request: &LogRequest,
+    on_line: &mut dyn FnMut(LogLine),
+) -> Result<(), SupervisorError> {
+    let mut command = command(manager, units);
+    command.extend(request.since.map(since));
+    match request.lines {
+        Some(lines) => command.push(format!("--lines={lines}")),
+        // Following shows ten lines unless it is told otherwise.
+        None if request.follow => command.push("--no-tail".to_owned()),
+        None => {}
+    }
+    if request.follow {
+        command.push("--follow".to_owned());
+    }
+    run(ctx, command, on_line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_with_who_wrote_them() {
+        let read = |text: &str| line(&serde_json::from_str(text).unwrap());
+        let own = read(
+            r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"hello",
+                "_SYSTEMD_UNIT":"app@1.service","SYSLOG_IDENTIFIER":"node"}"#,
+        );
+        assert_eq!(
+            own,
+            LogLine::new(Some(Timestamp::from_millis(1_700_000_000_123)), "app@1", "hello")
+        );
+        let manager =
+            read(r#"{"MESSAGE":"Started.","UNIT":"app.service","_SYSTEMD_UNIT":"init.scope"}"#);
+        assert_eq!(manager, LogLine::new(None, "systemd", "Started."));
+        // Not UTF-8, and two fields of one name.
+        assert_eq!(read(r#"{"MESSAGE":[104,105,255]}"#).line, "hi\u{fffd}");
+        assert_eq!(read(r#"{"MESSAGE":["a","b"]}"#).line, "a b");
+        assert_eq!(read("{}").line, "");
+    }
+
+    #[test]
+    fn the_time_is_passed_on_to_the_millisecond() {
+        assert_eq!(since(Timestamp::from_millis(1_700_000_000_005)), "--since=@1700000000.005");
+    }
+}

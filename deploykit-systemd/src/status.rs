@@ -1,0 +1,83 @@
+//! What systemd knows of the units, as the engine takes it.
+
+use deploykit_core::traits::{Instance, ServiceState, ServiceStatus};
+use deploykit_core::{Layout, release_of_process};
+
+use crate::facts::Facts;
+
+/// The state of one unit.
+pub(crate) fn state(facts: &Facts) -> ServiceState {
+    match facts.active.as_str() {
+        _ if facts.waits_to_restart() => ServiceState::Starting,
+        "active" | "reloading" => ServiceState::Running,
+        "activating" => ServiceState::Starting,
+        "failed" => ServiceState::Failed,
+        "inactive" if facts.has_job => ServiceState::Starting,
+        "inactive" if facts.has_done_its_work() => ServiceState::Running,
+        "inactive" | "deactivating" => ServiceState::Stopped,
+        _ => ServiceState::Unknown,
+    }
+}
+
+/// What there is to say of one unit.
+pub(crate) fn detail(facts: &Facts) -> String {
+    let unit = &facts.unit;
+    if facts.load == "not-found" {
+        return format!("there is no unit {unit}");
+    }
+    if facts.waits_to_restart() {
+        return format!("{unit} waits to be started again: {}", facts.failure());
+    }
+    let restarts = match facts.restarts {
+        0 => String::new(),
+        1 => ", started again once".to_owned(),
+        times => format!(", started again {times} times"),
+    };
+    let text = match facts.text.replace(['\n', '\r'], " ") {
+        text if text.is_empty() => text,
+        text => format!(", says {text:?}"),
+    };
+    match state(facts) {
+        ServiceState::Failed => format!("{unit}: {}", facts.failure()),
+        ServiceState::Running if facts.has_done_its_work() => format!("{unit} has done its work"),
+        _ => format!("{unit} is {} ({}){restarts}{text}", facts.active, facts.sub),
+    }
+}
+
+fn instance(layout: &Layout, facts: &Facts) -> Instance {
+    let name = if facts.unit.is_service() { facts.unit.stem() } else { facts.unit.as_str() };
+    let mut instance = Instance::new(name, state(facts));
+    instance.pid = facts.pid;
+    instance.since = facts.since;
+    instance.restarts = facts.restarts_begun();
+    instance.release = facts.pid.and_then(|pid| release_of_process(layout, pid));
+    instance
+}
+
+/// How bad a state is.
+fn rank(state: ServiceState) -> u8 {
+    match state {
+        ServiceState::Running => 0,
+        ServiceState::Unknown => 1,
+        ServiceState::Starting => 2,
+        ServiceState::Stopped => 3,
+        _ => 4,
+    }
+}
+
+/// The state of all units: the worst of theirs.
+pub(crate) fn status(layout: &Layout, all: &[Facts]) -> ServiceStatus {
+    // Of several that are equally bad, the first tells.
+    let worst = all.iter().rev().max_by_key(|facts| rank(state(facts)));
+    let Some(worst) = worst else {
+        return ServiceStatus::new(ServiceState::Unknown, "no unit is named");
+    };
+    let worst_state = state(worst);
+    let detail = match worst_state {
+        ServiceState::Running if all.len() > 1 => format!("{} units are active", all.len()),
+        _ => detail(worst),
+    };
+    let mut status = ServiceStatus::new(worst_state, detail);
+    status.instances = all.iter().map(|facts| instance(layout, facts)).collect();
+    status
+}
