@@ -1,31 +1,386 @@
+//! The sandbox: that it is a real systemd, that its disk outlives a loss of power, and that nothing is left of it.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_testkit::systemd::Sandbox;
+
+const SLEEPER: &str =
+    "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+
+fn text(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8(both).unwrap()
+}
+
+/// Looks until something is so, for as long as a very busy machine may take.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn parent(pid: u32) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().parse().unwrap()
+}
+
+fn kill(signal: &str, pid: u32) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+/// What a sandbox leaves on the host while it runs.
+#[derive(Debug)]
+struct Traces {
+    init: u32,
+    groups: Vec<Utf8PathBuf>,
+}
+
+impl Traces {
+    fn of(sandbox: &Sandbox) -> Self {
+        let traces = Self { init: sandbox.init().unwrap(), groups: sandbox.control_groups() };
+        assert!(traces.runs() && !traces.groups.is_empty());
+        assert!(traces.groups.iter().all(|group| group.is_dir()), "{traces:?}");
+        traces
+    }
+
+    fn runs(&self) -> bool {
+        Path::new(&format!("/proc/{}/exe", self.init)).exists()
+    }
+
+    fn are_gone(&self) -> bool {
+        !self.runs() && self.groups.iter().all(|group| !group.exists())
+    }
+}
+
 #[test]
-fn explore() {
+fn systemd_boots_whole_with_a_network_of_its_own() {
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    assert_eq!(sandbox.run("systemctl", &["is-system-running"]), "running\n");
+    assert_eq!(sandbox.run("cat", &["/proc/1/comm"]), "systemd\n");
+    let interfaces = sandbox.run("ls", &["/sys/class/net"]);
+    assert_eq!(interfaces.split_whitespace().collect::<Vec<_>>(), ["lo"]);
+    let listener = sandbox.run("systemctl", &["show", "-p", "ListenStream", "dbus.socket"]);
+    assert!(!listener.is_empty());
+    let bus = sandbox.system_bus();
+    assert!(Utf8Path::new(bus.strip_prefix("unix:path=").unwrap()).exists(), "{bus}");
+}
+
+#[test]
+fn the_bus_answers_from_the_outside() {
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    let output = Command::new("busctl")
+        .args([&format!("--address={}", sandbox.system_bus()), "get-property"])
+        .args(["org.freedesktop.systemd1", "/org/freedesktop/systemd1"])
+        .args(["org.freedesktop.systemd1.Manager", "Virtualization"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("container"), "{}", text(&output));
+}
+
+#[test]
+fn a_unit_runs_and_its_journal_is_read_without_a_line_lost() {
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    let unit = "[Service]\nType=oneshot\nExecStart=sh -c 'seq -f line-%%.0f 20000'\n";
+    sandbox.write_unit("talker.service", unit);
+    sandbox.run("systemctl", &["start", "talker"]);
+    sandbox.run("journalctl", &["--sync"]);
+    let journal = sandbox.run("journalctl", &["--unit=talker", "--output=cat"]);
+    let lines = journal.lines().filter(|line| line.starts_with("line-")).count();
+    assert_eq!(lines, 20_000);
+}
+
+#[test]
+fn a_program_inside_keeps_what_its_command_says() {
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    let script = "read line; echo $line-$MARK; pwd; exit 7";
+    let mut child = sandbox
+        .command("sh")
+        .args(["-c", script])
+        .env("MARK", "kept")
+        .current_dir("/usr/share")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"said\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output).as_str()),
+        (Some(7), "said-kept\n/usr/share\n")
+    );
+
+    let outside = tempfile::tempdir().unwrap();
+    let output = sandbox.command("pwd").current_dir(outside.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(126), "{}", text(&output));
+}
+
+/// A program inside that has said that it runs, and the number of it outside.
+fn sleeper(sandbox: &Sandbox) -> (Child, u32) {
+    let mut child = sandbox
+        .command("sh")
+        .args(["-c", "echo up; exec sleep infinity"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n");
+    let pid = sandbox.pid_of(&child).unwrap();
+    (child, pid)
+}
+
+#[test]
+fn signals_reach_a_program_inside_and_its_end_is_seen() {
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    let (mut child, pid) = sleeper(&sandbox);
+    kill("-TERM", pid);
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+
+    let (mut child, pid) = sleeper(&sandbox);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("the program inside outlives its child", || {
+        !Path::new(&format!("/proc/{pid}/exe")).exists()
+    });
+}
+
+#[test]
+fn live_directories_are_the_hosts_own_and_nothing_else_is() {
+    let (live, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/var/tmp").unwrap());
+    let live = Utf8Path::from_path(live.path()).unwrap();
+    std::fs::write(live.join("from-outside"), "").unwrap();
+    let Some(mut sandbox) = Sandbox::boot(&[live]) else { return };
+    for _ in 0..2 {
+        sandbox.run("rm", &[live.join("from-outside").as_str()]);
+        sandbox.run("touch", &[live.join("from-inside").as_str()]);
+        assert!(live.join("from-inside").exists() && !live.join("from-outside").exists());
+        std::fs::rename(live.join("from-inside"), live.join("from-outside")).unwrap();
+        sandbox.boot_again();
+    }
+    let elsewhere = other.path().join("from-inside");
+    sandbox.run("touch", &[elsewhere.to_str().unwrap()]);
+    assert!(!elsewhere.exists());
+}
+
+#[test]
+fn a_user_manager_runs_units_and_is_back_after_a_boot() {
     let Some(mut sandbox) = Sandbox::boot(&[]) else { return };
-    let uid = sandbox.add_user("joe");
-    sandbox.write_unit("web.service", "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n");
-    sandbox.run("systemctl", &["enable", "--now", "web"]);
-    let sh = |s: &Sandbox, c: &str, user: bool| {
-        let t = std::time::Instant::now();
-        let mut cmd = if user { s.command_as("joe", "sh") } else { s.command("sh") };
-        let out = cmd.args(["-c", c]).output().unwrap();
-        eprintln!("--- {c} {user} [{:?}] {:?}\n{}{}", t.elapsed(), out.status, String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let uid = sandbox.add_user("deploy");
+    assert!(uid >= 1000);
+    let user = |sandbox: &Sandbox, script: &str| {
+        let output = sandbox.command_as("deploy", "sh").args(["-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", text(&output));
+        text(&output)
     };
-    sh(&sandbox, "cat /proc/self/cgroup; id; env | grep -E 'HOME|USER|XDG|DBUS'; systemctl --user is-system-running; systemd-run --user --wait -P echo hi; journalctl --user -n 3 --no-pager; systemctl --user list-units --no-pager", true);
-    let call = "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager RestartUnit ss web.service replace; busctl --allow-interactive-authorization=no call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager RestartUnit ss web.service replace; gdbus call --system --dest org.freedesktop.systemd1 --object-path /org/freedesktop/systemd1 --method org.freedesktop.systemd1.Manager.RestartUnit web.service replace; systemctl --no-ask-password restart web";
-    sh(&sandbox, call, true);
-    sh(&sandbox, "systemctl status polkit --no-pager; systemctl --failed; journalctl -b -u polkit --no-pager; ulimit -Hn", false);
-    std::fs::write(sandbox.root().join("etc/polkit-1/rules.d/50-web.rules"), "polkit.addRule(function(action, subject) { if (action.id == 'org.freedesktop.systemd1.manage-units' && action.lookup('unit') == 'web.service' && subject.user == 'joe') return polkit.Result.YES; });\n").unwrap();
-    sh(&sandbox, call, true);
-    sh(&sandbox, "sleep 1", false);
-    sh(&sandbox, call, true);
-    sh(&sandbox, "systemctl mask --runtime --now polkit", false);
-    sh(&sandbox, call, true);
-    sh(&sandbox, "free -m; ps aux; df -h / /run; systemd-analyze blame; systemctl --failed; du -sh /var/log/journal; for g in /sys/fs/cgroup/memory; do cat $g/memory.usage_in_bytes $g/memory.stat; done", false);
+    let said = user(&sandbox, "id -u; echo $HOME $USER $LOGNAME $XDG_RUNTIME_DIR; id -Gn");
+    assert_eq!(said, format!("{uid}\n/home/deploy deploy deploy /run/user/{uid}\ndeploy\n"));
+
+    let enable = "mkdir -p ~/.config/systemd/user && cd ~/.config/systemd/user && \
+        printf '[Service]\\nExecStart=sleep infinity\\n[Install]\\nWantedBy=default.target\\n' \
+        >web.service && systemctl --user daemon-reload && systemctl --user enable --now web 2>&1";
+    user(&sandbox, enable);
+    assert_eq!(user(&sandbox, "systemctl --user is-active web"), "active\n");
+    let told = user(&sandbox, "journalctl --user --unit=web --output=cat");
+    assert!(told.contains("Started web.service"), "{told}");
+
     sandbox.boot_again();
-    sh(&sandbox, "journalctl --list-boots; systemctl is-active web; systemctl is-system-running; systemd-analyze; cat /proc/sys/kernel/random/boot_id /etc/machine-id", false);
-    sh(&sandbox, "systemctl --user is-system-running", true);
-    sh(&sandbox, "systemd-run --wait -P -p LimitNOFILE=1000000 sh -c 'ulimit -Hn'; systemd-run --wait -P -p MemoryMax=20M -p TasksMax=5 cat /proc/self/cgroup; systemd-run --wait -P -p DynamicUser=yes id; systemd-run --wait -P -p PrivateTmp=yes -p ProtectSystem=strict -p ProtectHome=yes -p PrivateDevices=yes -p ProtectKernelTunables=yes -p ProtectControlGroups=yes -p ProtectProc=invisible -p RestrictNamespaces=yes -p SystemCallFilter=@system-service -p PrivateNetwork=yes -p IPAddressDeny=any cat /proc/sys/kernel/random/boot_id", false);
-    sh(&sandbox, "systemctl --failed; journalctl -b -p warning --no-pager", false);
-    let _ = uid;
+    assert_eq!(user(&sandbox, "systemctl --user is-system-running --wait"), "running\n");
+    assert_eq!(user(&sandbox, "systemctl --user is-active web"), "active\n");
+}
+
+#[test]
+fn what_is_on_the_disk_outlives_a_loss_of_power() {
+    let Some(mut sandbox) = Sandbox::boot(&[]) else { return };
+    sandbox.write_unit("web.service", SLEEPER);
+    sandbox.run("systemctl", &["enable", "--now", "web"]);
+    let ids = |sandbox: &Sandbox| {
+        let boot = sandbox.run("cat", &["/proc/sys/kernel/random/boot_id"]);
+        (boot.trim().replace('-', ""), sandbox.run("cat", &["/etc/machine-id"]))
+    };
+    let before = ids(&sandbox);
+    sandbox.run("touch", &["/run/lost", "/tmp/lost", "/var/kept", "/home/kept"]);
+    sandbox.run("journalctl", &["--sync"]);
+
+    sandbox.power_off();
+    assert_eq!(sandbox.init(), None);
+    assert!(sandbox.root().join("var/kept").exists(), "{}", sandbox.root());
+    std::fs::write(sandbox.root().join("home/added"), "").unwrap();
+    sandbox.boot_again();
+
+    let after = ids(&sandbox);
+    assert_eq!(before.1, after.1);
+    assert_ne!(before.0, after.0);
+    assert_eq!(sandbox.run("systemctl", &["is-active", "web"]), "active\n");
+    let left = "ls -d /run/lost /tmp/lost /var/kept /home/kept /home/added 2>/dev/null || :";
+    assert_eq!(sandbox.run("sh", &["-c", left]), "/home/added\n/home/kept\n/var/kept\n");
+    let boots = sandbox.run("journalctl", &["--list-boots", "--no-pager"]);
+    let boots: Vec<&str> = boots.lines().filter(|line| !line.contains("BOOT ID")).collect();
+    assert_eq!(boots.len(), 2, "{boots:?}");
+    assert!(boots[0].contains(&before.0) && boots[1].contains(&after.0), "{boots:?}");
+    let last = ["--boot=-1", "--unit=web", "--output=cat"];
+    assert!(sandbox.run("journalctl", &last).contains("Started web.service"));
+}
+
+#[test]
+fn a_loss_of_power_lets_nobody_finish() {
+    let live = tempfile::tempdir().unwrap();
+    let live = Utf8Path::from_path(live.path()).unwrap();
+    let Some(mut sandbox) = Sandbox::boot(&[live]) else { return };
+    let unit = format!(
+        "[Service]\nExecStart=sleep infinity\nExecStop=touch {live}/stopped\nExecStopPost=touch {live}/post\n"
+    );
+    sandbox.write_unit("web.service", &unit);
+    sandbox.run("systemctl", &["start", "web"]);
+    let (mut child, _) = sleeper(&sandbox);
+    sandbox.power_off();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    assert_eq!(std::fs::read_dir(live).unwrap().count(), 0);
+}
+
+#[test]
+fn sandboxes_beside_one_another_know_nothing_of_it() {
+    let (Some(mut one), Some(other)) = (Sandbox::boot(&[]), Sandbox::boot(&[])) else { return };
+    one.write_unit("web.service", SLEEPER);
+    one.run("systemctl", &["enable", "--now", "web"]);
+    let status = other.command("systemctl").args(["is-active", "web"]).output().unwrap();
+    assert_eq!(text(&status), "inactive\n");
+    assert_ne!(
+        one.run("cat", &["/etc/machine-id", "/proc/sys/kernel/random/boot_id"]),
+        other.run("cat", &["/etc/machine-id", "/proc/sys/kernel/random/boot_id"]),
+    );
+    let groups = |sandbox: &Sandbox| sandbox.control_groups().into_iter().collect::<BTreeSet<_>>();
+    assert!(groups(&one).is_disjoint(&groups(&other)));
+    one.power_off();
+    assert_eq!(other.run("systemctl", &["is-system-running"]), "running\n");
+    one.boot_again();
+    drop(other);
+    assert_eq!(one.run("systemctl", &["is-active", "web"]), "active\n");
+}
+
+fn restart(sandbox: &Sandbox) -> Output {
+    sandbox
+        .command_as("deploy", "busctl")
+        .args(["call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"])
+        .args(["org.freedesktop.systemd1.Manager", "RestartUnit", "ss", "web.service", "replace"])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn polkit_refuses_a_user_until_a_rule_allows_it() {
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    if !sandbox.has_polkit() {
+        return;
+    }
+    sandbox.add_user("deploy");
+    sandbox.write_unit("web.service", SLEEPER);
+    let refused = restart(&sandbox);
+    assert!(text(&refused).contains("Interactive authentication required"), "{}", text(&refused));
+
+    let rule = "polkit.addRule(function(action, subject) {
+        if (action.id == 'org.freedesktop.systemd1.manage-units'
+            && action.lookup('unit') == 'web.service' && subject.user == 'deploy')
+            return polkit.Result.YES;
+    });";
+    std::fs::write(sandbox.root().join("etc/polkit-1/rules.d/50-web.rules"), rule).unwrap();
+    sandbox.run("systemctl", &["restart", "polkit"]);
+    let allowed = restart(&sandbox);
+    assert!(allowed.status.success(), "{}", text(&allowed));
+}
+
+#[test]
+fn without_polkit_a_user_is_refused() {
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    sandbox.remove_polkit();
+    sandbox.add_user("deploy");
+    sandbox.write_unit("web.service", SLEEPER);
+    let refused = restart(&sandbox);
+    assert!(text(&refused).contains("Access denied"), "{}", text(&refused));
+}
+
+#[test]
+fn nothing_is_left_when_it_is_dropped_even_by_a_panic() {
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/systemd-");
+    let Some(sandbox) = Sandbox::boot(&[]) else { return };
+    assert!(!mounts(), "a mount of the sandbox shows on the host");
+    let traces = Traces::of(&sandbox);
+    let guard = parent(parent(traces.init));
+    let dir = std::fs::read_to_string(format!("/proc/{guard}/cmdline")).unwrap();
+    let dir = dir.split('\0').nth(3).unwrap().to_owned();
+    assert!(Path::new(&dir).is_dir(), "{dir}");
+    let failed = std::panic::catch_unwind(AssertUnwindSafe(move || {
+        let _sandbox = sandbox;
+        panic!("this panic is meant");
+    }));
+    assert!(failed.is_err());
+    assert!(traces.are_gone() && !mounts(), "{traces:?}");
+    assert!(!Path::new(&dir).exists() && !Path::new(&format!("/proc/{guard}/exe")).exists());
+}
+
+/// The variable that makes the next test a victim: it boots, tells its traces, and waits for its end.
+const VICTIM: &str = "DEPLOYKIT_TEST_VICTIM";
+
+#[test]
+fn a_victim_of_the_next_tests_waits_to_be_killed() {
+    if std::env::var_os(VICTIM).is_none() {
+        return;
+    }
+    let sandbox = Sandbox::boot(&[]).unwrap();
+    let traces = Traces::of(&sandbox);
+    let groups: Vec<_> = traces.groups.iter().map(|group| group.as_str()).collect();
+    writeln!(std::io::stderr(), "victim {} {}", traces.init, groups.join(" ")).unwrap();
+    std::thread::park();
+}
+
+fn victim() -> (Child, Traces) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_victim_of_the_next_tests_waits_to_be_killed", "--nocapture"])
+        .env(VICTIM, "yes")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.skip_while(|line| !line.starts_with("victim ")).next().unwrap();
+    let mut words = line.split(' ').skip(1);
+    let init = words.next().unwrap().parse().unwrap();
+    (child, Traces { init, groups: words.map(Utf8PathBuf::from).collect() })
+}
+
+#[test]
+fn nothing_is_left_when_the_test_is_killed() {
+    if Sandbox::boot(&[]).is_none() {
+        return;
+    }
+    let (mut child, traces) = victim();
+    assert!(traces.runs());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("something is left of a killed test", || traces.are_gone());
+}
+
+#[test]
+fn no_systemd_outlives_its_guard_and_the_next_boot_sweeps_up() {
+    if Sandbox::boot(&[]).is_none() {
+        return;
+    }
+    let (mut child, traces) = victim();
+    let guard = parent(parent(traces.init));
+    kill("-KILL", guard);
+    eventually("systemd outlives its guard", || !traces.runs());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("a later boot leaves the groups of a dead guard", || {
+        Sandbox::boot(&[]).is_some() && traces.are_gone()
+    });
 }

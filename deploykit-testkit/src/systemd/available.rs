@@ -22,8 +22,7 @@ pub(super) fn check() -> Result<(), String> {
     if process.uid() != 0 {
         return Err("it needs the rights of root".to_owned());
     }
-    let missing =
-        PARTS.iter().find(|(path, _)| !Path::new(path).exists() && !in_root_merged(path));
+    let missing = PARTS.iter().find(|(path, _)| !Path::new(path).exists() && !in_root_merged(path));
     match missing {
         Some((path, package)) => Err(format!("{path} is missing ({package})")),
         None => Ok(()),

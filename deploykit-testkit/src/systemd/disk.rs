@@ -1,4 +1,6 @@
-//! What a test puts inside: units and users.
+//! What a test puts inside, or takes away: units, users, polkit.
+
+use std::io::ErrorKind;
 
 use camino::Utf8PathBuf;
 
@@ -53,6 +55,29 @@ impl Sandbox {
     /// Starting what is starting already is waiting for it: it says when its sockets listen.
     fn wait_for_manager_of(&self, uid: u32) {
         self.run("systemctl", &["start", &format!("user@{uid}.service")]);
+    }
+
+    /// Makes the inside a machine without polkit, as if its package were not installed: whatever
+    /// is not root is refused. Without this, polkit decides where the package is there.
+    ///
+    /// # Panics
+    ///
+    /// When the bus does not take it.
+    pub fn remove_polkit(&self) {
+        let service = "usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service";
+        match std::fs::remove_file(self.root().join(service)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{service}: {error}"),
+            _ => {}
+        }
+        self.run("systemctl", &["mask", "--now", "polkit.service"]);
+        self.run("systemctl", &["reload", "dbus.service"]);
+    }
+
+    /// Whether polkit is there to decide what others than root may do.
+    pub fn has_polkit(&self) -> bool {
+        let unit = self.root().join("usr/lib/systemd/system/polkit.service");
+        let masked = self.root().join("etc/systemd/system/polkit.service");
+        unit.exists() && masked.symlink_metadata().is_err()
     }
 
     /// Runs a program inside that must succeed, and returns what it says on standard output.
