@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use deploykit_testkit::systemd::Sandbox;
+use deploykit_testkit::systemd::{REQUIRE, Sandbox};
 
 const SLEEPER: &str =
     "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
@@ -41,13 +41,22 @@ fn kill(signal: &str, pid: u32) {
 #[derive(Debug)]
 struct Traces {
     init: u32,
+    guard: u32,
+    dir: Utf8PathBuf,
     groups: Vec<Utf8PathBuf>,
 }
 
 impl Traces {
     fn of(sandbox: &Sandbox) -> Self {
-        let traces = Self { init: sandbox.init().unwrap(), groups: sandbox.control_groups() };
-        assert!(traces.runs() && !traces.groups.is_empty());
+        Self::new(sandbox.init().unwrap(), sandbox.control_groups())
+    }
+
+    fn new(init: u32, groups: Vec<Utf8PathBuf>) -> Self {
+        let guard = parent(parent(init));
+        let arguments = std::fs::read_to_string(format!("/proc/{guard}/cmdline")).unwrap();
+        let dir = arguments.split('\0').nth(3).unwrap().into();
+        let traces = Self { init, guard, dir, groups };
+        assert!(traces.runs() && traces.dir.is_dir() && !traces.groups.is_empty(), "{traces:?}");
         assert!(traces.groups.iter().all(|group| group.is_dir()), "{traces:?}");
         traces
     }
@@ -57,7 +66,11 @@ impl Traces {
     }
 
     fn are_gone(&self) -> bool {
-        !self.runs() && self.groups.iter().all(|group| !group.exists())
+        let is_there = |pid: u32| Path::new(&format!("/proc/{pid}/exe")).exists();
+        !is_there(self.init)
+            && !is_there(self.guard)
+            && !self.dir.exists()
+            && self.groups.iter().all(|group| !group.exists())
     }
 }
 
@@ -68,8 +81,8 @@ fn systemd_boots_whole_with_a_network_of_its_own() {
     assert_eq!(sandbox.run("cat", &["/proc/1/comm"]), "systemd\n");
     let interfaces = sandbox.run("ls", &["/sys/class/net"]);
     assert_eq!(interfaces.split_whitespace().collect::<Vec<_>>(), ["lo"]);
-    let listener = sandbox.run("systemctl", &["show", "-p", "ListenStream", "dbus.socket"]);
-    assert!(!listener.is_empty());
+    // The flags say that it is up.
+    assert_eq!(sandbox.run("cat", &["/sys/class/net/lo/flags"]), "0x9\n");
     let bus = sandbox.system_bus();
     assert!(Utf8Path::new(bus.strip_prefix("unix:path=").unwrap()).exists(), "{bus}");
 }
@@ -310,21 +323,19 @@ fn without_polkit_a_user_is_refused() {
 
 #[test]
 fn nothing_is_left_when_it_is_dropped_even_by_a_panic() {
-    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/systemd-");
+    let mounts = || {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.contains("/deploykit-sandbox-")
+    };
     let Some(sandbox) = Sandbox::boot(&[]) else { return };
     assert!(!mounts(), "a mount of the sandbox shows on the host");
     let traces = Traces::of(&sandbox);
-    let guard = parent(parent(traces.init));
-    let dir = std::fs::read_to_string(format!("/proc/{guard}/cmdline")).unwrap();
-    let dir = dir.split('\0').nth(3).unwrap().to_owned();
-    assert!(Path::new(&dir).is_dir(), "{dir}");
     let failed = std::panic::catch_unwind(AssertUnwindSafe(move || {
         let _sandbox = sandbox;
         panic!("this panic is meant");
     }));
     assert!(failed.is_err());
     assert!(traces.are_gone() && !mounts(), "{traces:?}");
-    assert!(!Path::new(&dir).exists() && !Path::new(&format!("/proc/{guard}/exe")).exists());
 }
 
 /// The variable that makes the next test a victim: it boots, tells its traces, and waits for its end.
@@ -354,7 +365,7 @@ fn victim() -> (Child, Traces) {
     let line = lines.skip_while(|line| !line.starts_with("victim ")).next().unwrap();
     let mut words = line.split(' ').skip(1);
     let init = words.next().unwrap().parse().unwrap();
-    (child, Traces { init, groups: words.map(Utf8PathBuf::from).collect() })
+    (child, Traces::new(init, words.map(Utf8PathBuf::from).collect()))
 }
 
 #[test]
@@ -375,12 +386,36 @@ fn no_systemd_outlives_its_guard_and_the_next_boot_sweeps_up() {
         return;
     }
     let (mut child, traces) = victim();
-    let guard = parent(parent(traces.init));
-    kill("-KILL", guard);
+    kill("-KILL", traces.guard);
     eventually("systemd outlives its guard", || !traces.runs());
     child.kill().unwrap();
     child.wait().unwrap();
     eventually("a later boot leaves the groups of a dead guard", || {
         Sandbox::boot(&[]).is_some() && traces.are_gone()
     });
+}
+
+#[test]
+fn where_none_can_be_had_a_line_says_why_unless_it_is_required() {
+    if Sandbox::boot(&[]).is_none() {
+        return;
+    }
+    let boot_without_rights = |require: &str| {
+        Command::new("setpriv")
+            .arg("--bounding-set=-sys_admin")
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "the_bus_answers_from_the_outside", "--nocapture"])
+            .env(REQUIRE, require)
+            .output()
+            .unwrap()
+    };
+    let skipped = boot_without_rights("");
+    let said = text(&skipped);
+    assert!(skipped.status.success(), "{said}");
+    assert!(said.contains("skipped, no systemd for the test: unshare"), "{said}");
+    let failed = boot_without_rights("required");
+    let said = text(&failed);
+    assert!(!failed.status.success(), "{said}");
+    assert!(said.contains("no systemd for the test: unshare"), "{said}");
+    assert!(!said.contains("skipped"), "{said}");
 }

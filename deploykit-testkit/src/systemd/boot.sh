@@ -89,6 +89,11 @@ started() { # when process $1 started, in ticks since the kernel did
     echo "${20}"
 }
 
+belongs_to_somebody() { # GROUP: whether the guard that this name was given by is still there
+    id=${1#deploykit-sandbox-}
+    [ "$(started "${id%-*}")" = "${id#*-}" ]
+}
+
 parents() { # the directory to make a group in, for each hierarchy of this host
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
         own=$(sed -n 's/^0:://p' /proc/self/cgroup)
@@ -109,40 +114,47 @@ parents() { # the directory to make a group in, for each hierarchy of this host
 }
 
 make_groups() {
-    group=deploykit-sandbox-$$-$(started $$)
     : >"$dir/groups"
     for parent in $(parents); do
-        sweep "$parent"
-        echo "$parent/$group" >>"$dir/groups"
-        mkdir -p "$parent/$group"
+        sweep_groups "$parent"
+        made=$parent/${owner:?}
+        echo "$made" >>"$dir/groups"
+        mkdir "$made"
         if [ -e "$parent/cpuset.cpus" ] && [ -e "$parent/cgroup.clone_children" ]; then
             # The first version starts a set of processors empty, and an empty one takes no process.
-            cat "$parent/cpuset.cpus" >"$parent/$group/cpuset.cpus"
-            cat "$parent/cpuset.mems" >"$parent/$group/cpuset.mems"
-            echo 1 >"$parent/$group/cgroup.clone_children"
+            cat "$parent/cpuset.cpus" >"$made/cpuset.cpus"
+            cat "$parent/cpuset.mems" >"$made/cpuset.mems"
+            echo 1 >"$made/cgroup.clone_children"
         fi
     done
 }
 
-# Removes what a guard left behind that was killed itself. Only empty groups can be removed.
-sweep() { # PARENT
+# Removes a group with those below it that are empty, and refuses to look at any that is not a sandbox's.
+remove_group() { # GROUP
+    case ${1##*/} in
+        deploykit-sandbox-[0-9]*) find "$1" -depth -type d -exec rmdir {} + 2>/dev/null || : ;;
+        *) echo "not a group of a sandbox: $1" >&2; return 1 ;;
+    esac
+}
+
+# What a guard leaves behind that was killed itself is nothing but empty groups, and its directory.
+sweep_groups() { # PARENT
     for old in "$1"/deploykit-sandbox-*; do
         [ -d "$old" ] || continue
-        id=${old##*/deploykit-sandbox-}
-        [ "$(started "${id%-*}")" = "${id#*-}" ] || find "$old" -depth -type d -exec rmdir {} + 2>/dev/null || :
+        belongs_to_somebody "${old##*/}" || remove_group "$old"
     done
 }
 
 remove_groups() {
     [ -e "$dir/groups" ] || return 0
-    while read -r group; do
+    while read -r made; do
         tries=0
-        while [ -d "$group" ]; do
-            find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || :
-            [ -d "$group" ] || break
+        while [ -d "$made" ]; do
+            remove_group "$made" || return 1
+            [ -d "$made" ] || break
             # The kernel takes a killed process out of its group a moment after its parent has heard.
             tries=$((tries + 1))
-            [ "$tries" -lt 250 ] || { echo "left behind: $group" >&2; return 1; }
+            [ "$tries" -lt 250 ] || { echo "left behind: $made" >&2; return 1; }
             sleep 0.02
         done
     done <"$dir/groups"
@@ -184,15 +196,31 @@ finish() {
     cd /
     umount "$dir/disk/root" 2>/dev/null || umount -l "$dir/disk/root" 2>/dev/null || :
     umount "$dir/disk" 2>/dev/null || umount -l "$dir/disk" 2>/dev/null || :
-    # Name by name, never recursively: shared directories of the host may be near.
-    rm -f "$dir/pid" "$dir/notify" "$dir/boot.sh"
     [ "$status" != 0 ] || rm -f "$dir/log"
-    rmdir "$dir/disk" "$dir" 2>/dev/null || :
+    remove_directory "$dir"
     exit "$status"
+}
+
+# Name by name, never recursively: directories that are shared with the inside may be mounted near.
+remove_directory() {
+    rm -f "$1/boot.sh" "$1/groups" "$1/notify" "$1/owner" "$1/pid"
+    rmdir "$1/disk" "$1" 2>/dev/null || :
+}
+
+sweep_directories() {
+    for old in "${dir%/*}"/deploykit-sandbox-*; do
+        [ -e "$old/owner" ] && read -r other <"$old/owner" || continue
+        belongs_to_somebody "$other" && continue
+        rm -f "$old/log"
+        remove_directory "$old"
+    done
 }
 
 guard() {
     trap finish EXIT
+    owner=deploykit-sandbox-$$-$(started $$)
+    echo "$owner" >"$dir/owner"
+    sweep_directories
     mkfifo "$dir/pid"
     make_disk
     echo ready
@@ -209,7 +237,7 @@ guard() {
 enrol() {
     # The host's /proc is still there: it shows the number by which the outside knows this process.
     read -r pid _ </proc/self/stat
-    while read -r group; do echo 0 >"$group/cgroup.procs"; done <"$dir/groups"
+    while read -r made; do echo 0 >"$made/cgroup.procs"; done <"$dir/groups"
     echo "$pid"
     # The group a process is in when it gets a namespace of groups is that namespace's root.
     exec unshare --cgroup sh "$dir/boot.sh" setup "$dir" "$@" >&2

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Guard {
     child: Child,
-    /// Closed by the first thing that ends the guard.
+    /// Closing it ends the guard; there is none when that has been done.
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     dir: Utf8PathBuf,
@@ -29,7 +29,7 @@ impl Guard {
     /// Starts one that has its disk, switched off; or says why there can be none.
     pub(super) fn start(live: &[&Utf8Path]) -> Result<Self, String> {
         let dir = tempfile::Builder::new()
-            .prefix("systemd-")
+            .prefix("deploykit-sandbox-")
             .tempdir()
             .map_err(|error| format!("a temporary directory: {error}"))?;
         // The guard removes it, since it may have to without the test.
@@ -53,7 +53,11 @@ impl Guard {
         let mut guard = Self { child, orders, answers, dir };
         match guard.answer().as_str() {
             "ready" => Ok(guard),
-            _ => Err(guard.log()),
+            _ => {
+                let reason = guard.log();
+                let _ = guard.finish();
+                Err(reason.trim_end().to_owned())
+            }
         }
     }
 
@@ -136,28 +140,41 @@ impl Guard {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// Ends it, with everything inside; what goes wrong with that is told. Once is enough.
     fn finish(&mut self) -> Result<(), String> {
-        drop(self.orders.take());
+        if self.orders.take().is_none() {
+            return Ok(());
+        }
+        let ended = self.wait().map_err(|reason| format!("{reason}: {}", self.log()));
+        if ended.is_err() {
+            // The guard keeps its log when it fails, for whoever looks. That was here.
+            let _ = std::fs::remove_file(self.dir.join("log"));
+            let _ = std::fs::remove_dir(self.dir.join("disk"));
+            let _ = std::fs::remove_dir(&self.dir);
+        }
+        ended
+    }
+
+    fn wait(&mut self) -> Result<(), String> {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
-                Ok(Some(status)) => return Err(format!("{status}: {}", self.log())),
-                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                Ok(Some(status)) => return Err(status.to_string()),
+                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
                 Err(error) => return Err(error.to_string()),
             }
         }
         // The kernel then ends what is inside, and lets go of the disk.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        Err(format!("it took too long: {}", self.log()))
+        Err("it took too long".to_owned())
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let ended = self.finish();
-        if let Err(reason) = ended
+        if let Err(reason) = self.finish()
             && !std::thread::panicking()
         {
             panic!("the sandbox was not cleared away: {reason}");
