@@ -400,12 +400,14 @@ fn where_none_can_be_had_a_line_says_why_unless_it_is_required() {
     if Sandbox::boot(&[]).is_none() {
         return;
     }
+    let temporary = tempfile::tempdir().unwrap();
     let boot_without_rights = |require: &str| {
         Command::new("setpriv")
             .arg("--bounding-set=-sys_admin")
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "the_bus_answers_from_the_outside", "--nocapture"])
             .env(REQUIRE, require)
+            .env("TMPDIR", temporary.path())
             .output()
             .unwrap()
     };
@@ -418,4 +420,5 @@ fn where_none_can_be_had_a_line_says_why_unless_it_is_required() {
     assert!(!failed.status.success(), "{said}");
     assert!(said.contains("no systemd for the test: unshare"), "{said}");
     assert!(!said.contains("skipped"), "{said}");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }

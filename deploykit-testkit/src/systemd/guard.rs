@@ -147,8 +147,10 @@ impl Guard {
         }
         let ended = self.wait().map_err(|reason| format!("{reason}: {}", self.log()));
         if ended.is_err() {
-            // The guard keeps its log when it fails, for whoever looks. That was here.
-            let _ = std::fs::remove_file(self.dir.join("log"));
+            // It may have ended before it could clear anything away.
+            for name in ["boot.sh", "groups", "log", "notify", "owner", "pid"] {
+                let _ = std::fs::remove_file(self.dir.join(name));
+            }
             let _ = std::fs::remove_dir(self.dir.join("disk"));
             let _ = std::fs::remove_dir(&self.dir);
         }
