@@ -83,6 +83,10 @@ fn systemd_boots_whole_with_a_network_of_its_own() {
     assert_eq!(interfaces.split_whitespace().collect::<Vec<_>>(), ["lo"]);
     // The flags say that it is up.
     assert_eq!(sandbox.run("cat", &["/sys/class/net/lo/flags"]), "0x9\n");
+    let enabled = ["list-unit-files", "--state=enabled,enabled-runtime,generated", "--no-legend"];
+    // It exits with 1 when there are none.
+    let enabled = sandbox.command("systemctl").args(enabled).output().unwrap();
+    assert_eq!(text(&enabled), "", "what the host has enabled is enabled here");
     let bus = sandbox.system_bus();
     assert!(Utf8Path::new(bus.strip_prefix("unix:path=").unwrap()).exists(), "{bus}");
 }
