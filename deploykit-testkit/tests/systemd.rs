@@ -107,13 +107,13 @@ fn the_bus_answers_from_the_outside() {
 #[test]
 fn a_unit_runs_and_its_journal_is_read_without_a_line_lost() {
     let Some(sandbox) = Sandbox::boot(&[]) else { return };
-    let unit = "[Service]\nType=oneshot\nExecStart=sh -c 'seq -f line-%%.0f 20000'\n";
+    let unit = "[Service]\nType=oneshot\nExecStart=sh -c 'seq -f line-%%.0f 60000'\n";
     sandbox.write_unit("talker.service", unit);
     sandbox.run("systemctl", &["start", "talker"]);
     sandbox.run("journalctl", &["--sync"]);
     let journal = sandbox.run("journalctl", &["--unit=talker", "--output=cat"]);
     let lines = journal.lines().filter(|line| line.starts_with("line-")).count();
-    assert_eq!(lines, 20_000);
+    assert_eq!(lines, 60_000);
 }
 
 #[test]

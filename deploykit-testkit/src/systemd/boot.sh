@@ -42,7 +42,8 @@ configure() {
     echo sandbox >etc/hostname
     printf '127.0.0.1 localhost sandbox\n::1 localhost\n' >etc/hosts
     ln -s /lib/systemd/system/multi-user.target etc/systemd/system/default.target
-    # The distribution's own file empties /tmp while booting, shared directories in there included.
+    # The distribution's own file empties /tmp while booting. It stops at what is mounted there; that the
+    # host's files survive should not hang on this alone.
     echo 'd /tmp 1777 root root -' >etc/tmpfiles.d/tmp.conf
     cat >etc/systemd/journald.conf.d/sandbox.conf <<'END'
 [Journal]
