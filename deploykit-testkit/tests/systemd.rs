@@ -357,7 +357,23 @@ fn a_victim_of_the_next_tests_waits_to_be_killed() {
     std::thread::park();
 }
 
-fn victim() -> (Child, Traces) {
+/// A process of this test that boots, and does not outlive it.
+struct Victim(Child);
+
+impl Victim {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn victim() -> (Victim, Traces) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_victim_of_the_next_tests_waits_to_be_killed", "--nocapture"])
         .env(VICTIM, "yes")
@@ -365,11 +381,13 @@ fn victim() -> (Child, Traces) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let line = lines.skip_while(|line| !line.starts_with("victim ")).next().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let victim = Victim(child);
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.starts_with("victim ")).unwrap();
     let mut words = line.split(' ').skip(1);
     let init = words.next().unwrap().parse().unwrap();
-    (child, Traces::new(init, words.map(Utf8PathBuf::from).collect()))
+    (victim, Traces::new(init, words.map(Utf8PathBuf::from).collect()))
 }
 
 #[test]
@@ -377,10 +395,9 @@ fn nothing_is_left_when_the_test_is_killed() {
     if Sandbox::boot(&[]).is_none() {
         return;
     }
-    let (mut child, traces) = victim();
+    let (mut victim, traces) = victim();
     assert!(traces.runs());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    victim.kill();
     eventually("something is left of a killed test", || traces.are_gone());
 }
 
@@ -389,11 +406,9 @@ fn no_systemd_outlives_its_guard_and_the_next_boot_sweeps_up() {
     if Sandbox::boot(&[]).is_none() {
         return;
     }
-    let (mut child, traces) = victim();
+    let (_victim, traces) = victim();
     kill("-KILL", traces.guard);
     eventually("systemd outlives its guard", || !traces.runs());
-    child.kill().unwrap();
-    child.wait().unwrap();
     eventually("a later boot leaves the groups of a dead guard", || {
         Sandbox::boot(&[]).is_some() && traces.are_gone()
     });

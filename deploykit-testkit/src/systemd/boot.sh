@@ -82,12 +82,12 @@ mask() {
 
 # ---- Control groups: made by each boot, removed with it -----------------------------------------
 
-started() { # when process $1 started, in ticks since the kernel did
+started() { # when process $1 started, in ticks since the kernel did; nothing when it has ended
     [ -r "/proc/$1/stat" ] || return 0
     read -r stat <"/proc/$1/stat" || return 0
     # The name of the program may hold spaces; what follows its bracket does not.
     set -- ${stat##*) }
-    echo "${20}"
+    [ "$1" = Z ] || echo "${20}"
 }
 
 belongs_to_somebody() { # GROUP: whether the guard that this name was given by is still there
@@ -97,21 +97,24 @@ belongs_to_somebody() { # GROUP: whether the guard that this name was given by i
 
 parents() { # the directory to make a group in, for each hierarchy of this host
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
-        own=$(sed -n 's/^0:://p' /proc/self/cgroup)
-        at=/sys/fs/cgroup$own
+        own=$(visible /sys/fs/cgroup "$(sed -n 's/^0:://p' /proc/self/cgroup)")
+        at=$own
         # A group with processes of its own hands no controllers down: look for one that does.
         while [ "$at" != /sys/fs/cgroup ] && [ -z "$(cat "$at/cgroup.subtree_control")" ]; do
             at=${at%/*}
         done
-        [ -n "$(cat "$at/cgroup.subtree_control")" ] || at=/sys/fs/cgroup$own
-        echo "${at%/}"
+        if [ -n "$(cat "$at/cgroup.subtree_control")" ]; then echo "$at"; else echo "$own"; fi
         return
     fi
     while IFS=: read -r _ controllers path; do
         name=${controllers#name=}
-        at=/sys/fs/cgroup/${name:-unified}$path
-        [ ! -d "$at" ] || echo "${at%/}"
+        [ ! -d "/sys/fs/cgroup/${name:-unified}" ] || visible "/sys/fs/cgroup/${name:-unified}" "$path"
     done </proc/self/cgroup
+}
+
+# In a container a hierarchy may begin at the container's own group, while the kernel names it from further up.
+visible() { # HIERARCHY PATH
+    if [ "$2" != / ] && [ -d "$1$2" ]; then echo "$1$2"; else echo "$1"; fi
 }
 
 make_groups() {
