@@ -9,7 +9,7 @@
 //! ```no_run
 //! use deploykit_testkit::systemd::Sandbox;
 //!
-//! let Some(mut sandbox) = Sandbox::boot(&[]) else { return };
+//! let Some(mut sandbox) = Sandbox::boot(&[]) else { return Ok(()) };
 //! sandbox.write_unit(
 //!     "web.service",
 //!     "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
