@@ -6,3 +6,4 @@ pub mod conformance;
 pub mod fake;
 pub mod git_repo;
 pub mod git_server;
+pub mod systemd;
