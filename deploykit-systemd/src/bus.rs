@@ -154,6 +154,34 @@ impl Bus {
     }
 }
 
+impl Bus {
+    /// The names of the units that systemd has loaded, by their states and by patterns of their names.
+    pub(crate) fn unit_names(
+        &self,
+        ctx: &Context,
+        states: &[&str],
+        patterns: &[&str],
+    ) -> Result<Vec<String>, SystemdError> {
+        // The first of ten fields is the name.
+        type Unit = (
+            String,
+            String,
+            String,
+            String,
+            String,
+            String,
+            OwnedObjectPath,
+            u32,
+            String,
+            OwnedObjectPath,
+        );
+        let asked = self.manage(ctx, "ListUnitsByPatterns", &(states, patterns));
+        let units: Result<Vec<Unit>, CallError> = asked.and_then(|reply| body(&reply));
+        let units = units.map_err(|error| error.failed_to("list its units"))?;
+        Ok(units.into_iter().map(|unit| unit.0).collect())
+    }
+}
+
 /// What a reply holds.
 pub(crate) fn body<T>(reply: &Message) -> Result<T, CallError>
 where

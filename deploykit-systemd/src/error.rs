@@ -42,6 +42,14 @@ pub enum SystemdError {
         /// All units that are asked of.
         units: Vec<String>,
     },
+    /// This user may not do that, of no unit in particular.
+    #[error("{user} may not let systemd {what}")]
+    NotAllowed {
+        /// Who asked.
+        user: String,
+        /// What was asked for, as a verb.
+        what: &'static str,
+    },
     /// There is no such unit.
     #[error("there is no unit {unit}")]
     Missing {
@@ -175,6 +183,7 @@ impl SystemdError {
                     .to_owned()
             }
             Self::NoPermission { user, units, .. } => polkit::hint(user, units),
+            Self::NotAllowed { .. } => "root may: `sudo deploykit unit install`".to_owned(),
             Self::Missing { described: true, .. } => "`deploykit unit install` makes it".to_owned(),
             Self::Missing { unit, manager, .. } => {
                 let dir = match manager {

@@ -67,6 +67,9 @@ pub(crate) enum Ending {
 /// is lost when the manager is executed anew meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long a unit that may take for ever is waited for.
+const LONGEST_STOP: Duration = Duration::from_secs(600);
+
 /// So many signals may wait to be read: others start and stop units, too.
 const QUEUED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
@@ -100,6 +103,21 @@ pub(crate) fn run(
             Err(Ended::TimedOut) if is_gone(ctx, bus, &job)? => return Ok(Ending::Unheard),
             Err(Ended::TimedOut) => {}
         }
+    }
+}
+
+/// Stops a unit, whose limit is systemd's own, and waits for that. Returns whether it ran.
+pub(crate) fn stop(ctx: &Context, bus: &Bus, unit: &str) -> Result<bool, SystemdError> {
+    let unit = UnitName::complete(unit);
+    let failed = |error: CallError| error.failed_to(format!("stop {unit}"));
+    let facts = bus.facts(ctx, &unit).map_err(failed)?;
+    if matches!(facts.active.as_str(), "inactive" | "failed") {
+        return Ok(false);
+    }
+    let limit = Duration::from_micros(facts.stop_timeout).min(LONGEST_STOP);
+    match run(ctx, bus, Verb::Stop, &unit, limit).map_err(failed)? {
+        Ending::TimedOut => Err(not_done(&unit, Verb::Stop, &Ending::TimedOut, limit)),
+        _ => Ok(true),
     }
 }
 

@@ -28,12 +28,16 @@ mod name;
 mod polkit;
 mod status;
 mod supervisor;
+mod unit;
 mod units;
 mod wait;
 
 pub use error::{BusError, SystemdError};
 pub use name::{UnitName, escape_path};
 pub use supervisor::Systemd;
+pub use unit::{
+    Compared, Comparison, Installed, Present, UnitError, UnitFile, UnitRequest, UnitSet,
+};
 
 use std::sync::Arc;
 

@@ -15,6 +15,7 @@ use crate::error::SystemdError;
 use crate::facts::Facts;
 use crate::job::{self, Ending, Verb};
 use crate::name::UnitName;
+use crate::unit::{self, UnitError};
 use crate::units::{Member, Units};
 use crate::{inspect, journal, managed, status};
 
@@ -136,8 +137,19 @@ impl Systemd {
         }
     }
 
-    /// Lets the manager read its files again, where that is deploykit's to decide.
+    /// Brings the unit files to what the release is to be run by, and lets the manager read them again,
+    /// where that is deploykit's to decide.
     fn reload_files(&self, ctx: &Context) -> Result<(), SystemdError> {
+        if self.describes_units() {
+            match unit::refresh(ctx, &self.bus(ctx)?, &self.config, &self.layout) {
+                Err(UnitError::Systemd(error @ SystemdError::Cancelled(_))) => return Err(error),
+                // It runs as it was run before, which is better than not at all.
+                Err(error) => {
+                    ctx.warn(format!("the unit files cannot be brought up to date: {error}"))
+                }
+                Ok(()) => {}
+            }
+        }
         for unit in self.units.all() {
             let facts = self.facts(ctx, unit)?;
             if !facts.needs_reload {
@@ -259,10 +271,17 @@ impl Systemd {
         for unit in &self.units.sockets {
             let facts = self.facts(ctx, unit)?;
             self.usable(&facts)?;
-            if facts.active != "active" {
-                self.forget_failures(ctx, unit)?;
-                self.perform(ctx, Verb::Start, &facts)?;
+            if facts.active == "active" && !is_older_than_its_file(&facts) {
+                continue;
             }
+            if facts.active == "active" {
+                // systemd opens no socket whose service runs.
+                ctx.note(format!("{unit} was changed: it is opened anew"));
+                let service = self.facts(ctx, &unit.with_suffix(".service"))?;
+                self.perform(ctx, Verb::Stop, &service)?;
+            }
+            self.forget_failures(ctx, unit)?;
+            self.perform(ctx, Verb::Restart, &facts)?;
         }
         Ok(())
     }
@@ -387,6 +406,18 @@ impl Supervisor for Systemd {
 
     fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {
         releases_in_use(&self.layout)
+    }
+}
+
+/// Whether a unit is in its state since before its file was written.
+fn is_older_than_its_file(facts: &Facts) -> bool {
+    let written = std::fs::metadata(&facts.fragment).and_then(|metadata| metadata.modified());
+    let written = written.ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    match (written, facts.since) {
+        (Some(written), Some(since)) => {
+            i64::try_from(written.as_millis()).is_ok_and(|written| since.as_millis() < written)
+        }
+        _ => false,
     }
 }
 

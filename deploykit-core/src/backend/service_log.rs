@@ -79,10 +79,27 @@ pub(super) fn show(
         let skipped = request.lines.map_or(0, |most| lines.saturating_sub(most));
         begun = whole_lines(begun, skipped, &mut tell);
     }
-    while request.follow {
+    if request.follow {
+        return follow(ctx, &path, file, begun, &mut tell);
+    }
+    if !begun.is_empty() {
+        tell(&begun);
+    }
+    Ok(())
+}
+
+/// Tells of what is written from now on, until it is cancelled. `begun` is a line without its end.
+fn follow(
+    ctx: &Context,
+    path: &Utf8Path,
+    mut file: Option<File>,
+    mut begun: Vec<u8>,
+    tell: &mut dyn FnMut(&[u8]),
+) -> Result<(), BoxError> {
+    loop {
         ctx.sleep(GLANCE)?;
         let Some(open) = &mut file else {
-            file = File::open(&path).ok();
+            file = File::open(path).ok();
             continue;
         };
         if open.metadata()?.len() < open.stream_position()? {
@@ -91,12 +108,8 @@ pub(super) fn show(
             begun.clear();
         }
         open.read_to_end(&mut begun)?;
-        begun = whole_lines(begun, 0, &mut tell);
+        begun = whole_lines(begun, 0, tell);
     }
-    if !begun.is_empty() {
-        tell(&begun);
-    }
-    Ok(())
 }
 
 /// Tells of the lines that are complete, without the first ones; what is left is the beginning of one.

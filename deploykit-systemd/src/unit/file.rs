@@ -1,0 +1,207 @@
+//! One unit file: how it is marked as deploykit's own, and what is there in its place.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
+
+use super::UnitError;
+use crate::managed::MARK;
+
+/// A unit file, or a drop-in of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnitFile {
+    /// Its path below the directory of unit files: `web.service`,
+    /// `deploykit-recover@srv-app.timer.d/10-deploykit.conf`.
+    pub name: Utf8PathBuf,
+    /// All of its text, the mark included.
+    pub text: String,
+}
+
+/// What is there in the place of a unit file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Present {
+    /// Nothing.
+    Absent,
+    /// Just this file.
+    Same,
+    /// One that deploykit has made, and that is to be another now.
+    Outdated,
+    /// One that deploykit has made, and somebody has changed.
+    Edited,
+    /// One that somebody else has made.
+    Foreign,
+}
+
+/// Of what application a file is; those that all applications share are of none.
+const SHARED: &str = "every application";
+
+impl UnitFile {
+    /// A file of an application.
+    pub(super) fn of(root: &Utf8Path, name: impl Into<Utf8PathBuf>, body: &str) -> Self {
+        Self::new(name, root.as_str(), body)
+    }
+
+    /// A file that all applications share.
+    pub(super) fn shared(name: impl Into<Utf8PathBuf>, body: &str) -> Self {
+        Self::new(name, SHARED, body)
+    }
+
+    fn new(name: impl Into<Utf8PathBuf>, of: &str, body: &str) -> Self {
+        let name = name.into();
+        let unit = name.parent().filter(|dir| dir.as_str().ends_with(".d"));
+        let unit = unit.unwrap_or(&name).as_str().trim_end_matches(".d").to_owned();
+        let text = format!(
+            "{MARK} for {of}; {}\n\
+             # Changes made here are in the way of the next `deploykit unit install`; make them with\n\
+             # `systemctl edit {unit}`.\n\n{body}",
+            digest(body)
+        );
+        Self { name, text }
+    }
+
+    /// What is there in its place, and its text.
+    pub(super) fn present(&self, directory: &Utf8Path) -> Result<(Present, String), UnitError> {
+        let path = directory.join(&self.name);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // A link to /dev/null, which masks a unit, is read as an empty file.
+                return Ok((Present::Absent, String::new()));
+            }
+            Err(source) => return Err(UnitError::File { operation: "read", path, source }),
+        };
+        let present = match () {
+            () if text == self.text => Present::Same,
+            () if !text.starts_with(MARK) => Present::Foreign,
+            () if is_untouched(&text) => Present::Outdated,
+            () => Present::Edited,
+        };
+        Ok((present, text))
+    }
+
+    /// Puts it in its place, on disk before it returns; whoever reads meanwhile sees the old one or the
+    /// new one.
+    pub(super) fn write(&self, directory: &Utf8Path) -> Result<(), UnitError> {
+        let path = directory.join(&self.name);
+        let parent = path.parent().unwrap_or(directory);
+        let failed = |operation: &'static str, path: &Utf8Path| {
+            let path = path.to_owned();
+            move |source| UnitError::File { operation, path, source }
+        };
+        std::fs::create_dir_all(parent).map_err(failed("make", parent))?;
+        let mut new = tempfile::Builder::new()
+            .prefix(".deploykit-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(parent)
+            .map_err(failed("write into", parent))?;
+        new.write_all(self.text.as_bytes()).map_err(failed("write", &path))?;
+        new.as_file().sync_all().map_err(failed("write", &path))?;
+        new.persist(&path).map_err(|error| failed("write", &path)(error.error))?;
+        std::fs::File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(failed("write", parent))
+    }
+}
+
+/// A digest of what follows the mark, by which a change is seen.
+fn digest(body: &str) -> String {
+    let digest = Sha256::digest(body.as_bytes());
+    digest.iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Whether a file that deploykit has made is still as it made it.
+fn is_untouched(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\n\n") else { return false };
+    let first = head.lines().next().unwrap_or_default();
+    first.rsplit("; ").next() == Some(&digest(body))
+}
+
+/// Whether deploykit has made this file for that application.
+fn is_of(text: &str, root: &str) -> bool {
+    let first = text.lines().next().unwrap_or_default();
+    let of = first.strip_prefix(MARK).and_then(|rest| rest.strip_prefix(" for "));
+    of.and_then(|of| of.rsplit_once("; ")).is_some_and(|(of, _)| of == root)
+}
+
+/// The files that deploykit has made for an application, with their texts.
+pub(super) fn made_for(root: &Utf8Path, directory: &Utf8Path) -> Result<Vec<UnitFile>, UnitError> {
+    let failed = |path: &Utf8Path| {
+        let path = path.to_owned();
+        move |source| UnitError::File { operation: "read", path, source }
+    };
+    let mut found = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(open) = directories.pop() {
+        let entries = match open.read_dir_utf8() {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(failed(&open)(source)),
+        };
+        for entry in entries {
+            // A name that is no text is no name of a unit.
+            let Ok(entry) = entry else { continue };
+            let (kind, path) = (entry.file_type().map_err(failed(entry.path()))?, entry.path());
+            if kind.is_dir() && open == directory && path.as_str().ends_with(".d") {
+                directories.push(path.to_owned());
+            }
+            let text = if kind.is_file() { std::fs::read_to_string(path).ok() } else { None };
+            if let Some(text) = text.filter(|text| is_of(text, root.as_str())) {
+                let name = path.strip_prefix(directory).unwrap_or(path).to_owned();
+                found.push(UnitFile { name, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, Utf8PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn a_file_is_known_again_and_a_change_by_others_is_seen() {
+        let (_keep, directory) = directory();
+        let one = UnitFile::of("/srv/app".into(), "web.service", "[Service]\nExecStart=a\n");
+        let two = UnitFile::of("/srv/app".into(), "web.service", "[Service]\nExecStart=b\n");
+        let present = |file: &UnitFile| file.present(&directory).unwrap().0;
+        assert_eq!(present(&one), Present::Absent);
+        one.write(&directory).unwrap();
+        assert_eq!((present(&one), present(&two)), (Present::Same, Present::Outdated));
+        let path = directory.join("web.service");
+        std::fs::write(&path, one.text.replace("=a", "=c")).unwrap();
+        assert_eq!(present(&one), Present::Edited);
+        std::fs::write(&path, "[Service]\n").unwrap();
+        assert_eq!(present(&one), Present::Foreign);
+    }
+
+    #[test]
+    fn the_files_of_an_application_are_found_and_those_of_others_are_not() {
+        let (_keep, directory) = directory();
+        let drop_in = "a@x.timer.d/10-deploykit.conf";
+        for (root, name) in
+            [("/srv/app", "web.service"), ("/srv/app", drop_in), ("/srv/app2", "b.service")]
+        {
+            UnitFile::of(root.into(), name, "[Unit]\n").write(&directory).unwrap();
+        }
+        UnitFile::shared("c@.service", "[Unit]\n").write(&directory).unwrap();
+        std::fs::write(directory.join("d.service"), "[Unit]\n").unwrap();
+        let found = made_for("/srv/app".into(), &directory).unwrap();
+        let names: Vec<_> = found.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, [drop_in, "web.service"]);
+    }
+}

@@ -1,0 +1,191 @@
+//! Putting unit files in their place, and taking them away.
+
+use camino::Utf8PathBuf;
+use deploykit_core::Context;
+use serde::Serialize;
+
+use super::file::{self, Present, UnitFile};
+use super::{UnitError, UnitSet};
+use crate::bus::Bus;
+use crate::error::SystemdError;
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Installed {
+    /// Files that were written.
+    pub written: Vec<Utf8PathBuf>,
+    /// Files that were removed.
+    pub removed: Vec<Utf8PathBuf>,
+    /// Where a file that was in the way is kept.
+    pub kept: Vec<Utf8PathBuf>,
+    /// Units that are started at boot from now on.
+    pub enabled: Vec<String>,
+    /// Units that were stopped.
+    pub stopped: Vec<String>,
+}
+
+pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Installed, UnitError> {
+    let compared = set.compare()?;
+    let in_the_way: Vec<_> = compared
+        .files
+        .iter()
+        .filter(|file| matches!(file.present, Present::Edited | Present::Foreign))
+        .map(|file| (set.directory.join(&file.file.name), file.present))
+        .collect();
+    if !in_the_way.is_empty() && !force {
+        return Err(UnitError::InTheWay { files: in_the_way });
+    }
+    let bus = Bus::connect(ctx, set.manager)?;
+    let mut installed = Installed::default();
+    // What is not wanted any more is stopped while systemd still knows what it is.
+    let gone = no_longer_wanted(set, ctx, &bus, &compared.obsolete)?;
+    retire(ctx, &bus, &gone, &mut installed)?;
+    remove_files(set, &compared.obsolete, &mut installed)?;
+    for (path, _) in in_the_way {
+        let kept = Utf8PathBuf::from(format!("{path}.before-deploykit"));
+        let failed = |source| UnitError::File { operation: "keep", path: kept.clone(), source };
+        std::fs::copy(&path, &kept).map_err(failed)?;
+        installed.kept.push(kept);
+    }
+    for file in compared.files.iter().filter(|file| file.present != Present::Same) {
+        file.file.write(&set.directory)?;
+        installed.written.push(set.directory.join(&file.file.name));
+    }
+    if !installed.written.is_empty() || !installed.removed.is_empty() {
+        manage(ctx, &bus, "Reload", &(), "read the unit files again")?;
+    }
+    let (enabled, runtime, replace): (Vec<&str>, bool, bool) =
+        (set.enabled.iter().map(String::as_str).collect(), false, true);
+    manage(ctx, &bus, "EnableUnitFiles", &(enabled, runtime, replace), "enable the units")?;
+    manage(ctx, &bus, "Reload", &(), "read the unit files again")?;
+    installed.enabled.clone_from(&set.enabled);
+    for timer in &set.started {
+        // One that runs already takes up its new times.
+        manage(ctx, &bus, "RestartUnit", &(timer.as_str(), "replace"), "start the timers")?;
+    }
+    Ok(installed)
+}
+
+pub(super) fn remove(set: &UnitSet, ctx: &Context) -> Result<Installed, UnitError> {
+    let made = file::made_for(&set.root, &set.directory)?;
+    let bus = Bus::connect(ctx, set.manager)?;
+    let mut removed = Installed::default();
+    let units = no_longer_wanted(set, ctx, &bus, &made)?;
+    retire(ctx, &bus, &units, &mut removed)?;
+    remove_files(set, &made, &mut removed)?;
+    manage(ctx, &bus, "Reload", &(), "read the unit files again")?;
+    Ok(removed)
+}
+
+/// The units of these files: of a template, the instances that systemd knows or that are started at
+/// boot.
+fn no_longer_wanted(
+    set: &UnitSet,
+    ctx: &Context,
+    bus: &Bus,
+    files: &[UnitFile],
+) -> Result<Vec<String>, UnitError> {
+    let mut units = Vec::new();
+    for file in files {
+        // A drop-in belongs to an instance of a template that stays.
+        let name = match file.name.parent() {
+            Some(dir) if dir.as_str().ends_with(".d") => dir.as_str().trim_end_matches(".d"),
+            _ => file.name.as_str(),
+        };
+        match name.split_once("@.") {
+            Some((prefix, suffix)) => {
+                units.extend(instances(set, ctx, bus, prefix, suffix)?);
+            }
+            None => units.push(name.to_owned()),
+        }
+    }
+    units.sort();
+    units.dedup();
+    Ok(units)
+}
+
+pub(super) fn instances(
+    set: &UnitSet,
+    ctx: &Context,
+    bus: &Bus,
+    prefix: &str,
+    suffix: &str,
+) -> Result<Vec<String>, UnitError> {
+    let pattern = format!("{prefix}@*.{suffix}");
+    let (states, patterns): (Vec<&str>, Vec<&str>) = (Vec::new(), vec![&pattern]);
+    let mut found = bus.unit_names(ctx, &states, &patterns)?;
+    // Those that are started at boot and were never started.
+    for target in wanted_directories(set) {
+        let Ok(entries) = target.read_dir_utf8() else { continue };
+        let names = entries.flatten().map(|entry| entry.file_name().to_owned());
+        found.extend(names.filter(|name| {
+            name.starts_with(&format!("{prefix}@")) && name.ends_with(&format!(".{suffix}"))
+        }));
+    }
+    Ok(found)
+}
+
+fn wanted_directories(set: &UnitSet) -> Vec<Utf8PathBuf> {
+    let Ok(entries) = set.directory.read_dir_utf8() else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.into_path());
+    paths.filter(|path| path.as_str().ends_with(".wants")).collect()
+}
+
+/// Stops units and does not start them at boot any more: what listens or starts others first.
+pub(super) fn retire(
+    ctx: &Context,
+    bus: &Bus,
+    units: &[String],
+    installed: &mut Installed,
+) -> Result<(), UnitError> {
+    let (services, starters): (Vec<_>, Vec<_>) =
+        units.iter().partition(|unit| unit.ends_with(".service"));
+    for unit in starters.into_iter().chain(services) {
+        if crate::job::stop(ctx, bus, unit)? {
+            installed.stopped.push(unit.clone());
+        }
+    }
+    if !units.is_empty() {
+        let (names, runtime): (Vec<&str>, bool) =
+            (units.iter().map(String::as_str).collect(), false);
+        manage(ctx, bus, "DisableUnitFiles", &(names, runtime), "disable the units")?;
+    }
+    Ok(())
+}
+
+fn remove_files(
+    set: &UnitSet,
+    files: &[UnitFile],
+    installed: &mut Installed,
+) -> Result<(), UnitError> {
+    for file in files {
+        let path = set.directory.join(&file.name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(UnitError::File { operation: "remove", path, source }),
+            Ok(()) => {}
+        }
+        if let Some(parent) = path.parent().filter(|parent| parent.as_str().ends_with(".d")) {
+            // Somebody may have a drop-in of their own in it.
+            let _ = std::fs::remove_dir(parent);
+        }
+        installed.removed.push(path);
+    }
+    Ok(())
+}
+
+pub(super) fn manage<B: Serialize + zbus::DynamicType>(
+    ctx: &Context,
+    bus: &Bus,
+    method: &str,
+    body: &B,
+    what: &'static str,
+) -> Result<(), SystemdError> {
+    bus.manage(ctx, method, body).map(drop).map_err(|error| {
+        if error.is_forbidden() {
+            return SystemdError::NotAllowed { user: crate::supervisor::user(), what };
+        }
+        error.failed_to(what)
+    })
+}

@@ -1,0 +1,307 @@
+//! Unit files made of the configuration: what they say, how they differ from those that are there, and
+//! putting them in their place.
+
+mod file;
+mod install;
+mod refresh;
+mod section;
+mod service;
+mod text;
+mod timers;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use deploykit_core::config::{Config, ManagerKind};
+use deploykit_core::{Context, Layout};
+
+pub use file::{Present, UnitFile};
+pub use install::Installed;
+pub(crate) use refresh::refresh;
+
+use crate::error::SystemdError;
+use crate::units::Units;
+use service::{Place, file_name};
+use timers::Timers;
+
+/// The unit files of an application, and what is to be done with their units.
+///
+/// ```
+/// use camino::Utf8Path;
+/// use deploykit_core::{Layout, config};
+/// use deploykit_systemd::{UnitRequest, UnitSet};
+///
+/// let text = r#"
+///     repo.url = "https://example.org/shop.git"
+///     systemd.manager = "user"
+///     [[service]]
+///     name = "shop"
+///     command = ["./bin/shop", "--port", "8080"]
+/// "#;
+/// let config = config::parse(text, "deploykit.toml".into())?;
+/// let layout = Layout::new("/home/ann/shop".into());
+/// let program = Utf8Path::new("/usr/local/bin/deploykit");
+/// let set = UnitSet::of(&UnitRequest::new(&config, &layout, program))?;
+/// let unit = set.files().iter().find(|file| file.name == "shop.service").unwrap();
+/// assert!(unit.text.contains("WorkingDirectory=/home/ann/shop/active"));
+/// assert!(unit.text.contains("ExecStart=/home/ann/shop/active/bin/shop --port 8080"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitSet {
+    root: Utf8PathBuf,
+    manager: ManagerKind,
+    directory: Utf8PathBuf,
+    files: Vec<UnitFile>,
+    /// Started at boot.
+    enabled: Vec<String>,
+    /// Started as soon as they are there.
+    started: Vec<String>,
+}
+
+/// What unit files are made of.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct UnitRequest<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Where the application lies.
+    pub layout: &'a Layout,
+    /// The program `deploykit`, which the timers run.
+    pub program: &'a Utf8Path,
+    /// Where the configuration is, if not in the application's directory under its usual name.
+    pub config_path: Option<&'a Utf8Path>,
+}
+
+impl<'a> UnitRequest<'a> {
+    /// A request.
+    pub fn new(config: &'a Config, layout: &'a Layout, program: &'a Utf8Path) -> Self {
+        Self { config, layout, program, config_path: None }
+    }
+}
+
+/// What went wrong with unit files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnitError {
+    /// Nobody is named as whom a service runs.
+    #[error(
+        "nobody is named as whom the service {service:?} is to run, and {root} belongs to root"
+    )]
+    NoUser {
+        /// The service.
+        service: String,
+        /// The application's directory.
+        root: Utf8PathBuf,
+    },
+    /// The path of the application cannot stand in a unit file.
+    #[error("the path {root:?} cannot stand in a unit file")]
+    Path {
+        /// The application's directory.
+        root: Utf8PathBuf,
+    },
+    /// It is not known where the unit files of this user are.
+    #[error(
+        "the directory of this user's unit files is not known: neither XDG_CONFIG_HOME nor HOME is set"
+    )]
+    NoHome,
+    /// Files are in the way that somebody else has made or changed.
+    #[error("{} in the way: {}", if files.len() == 1 { "a file is" } else { "files are" }, listed(files))]
+    InTheWay {
+        /// Which, and what they are.
+        files: Vec<(Utf8PathBuf, Present)>,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {operation} {path}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// systemd did not do what it was asked for.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+}
+
+fn listed(files: &[(Utf8PathBuf, Present)]) -> String {
+    let one = |(path, present): &(Utf8PathBuf, Present)| match present {
+        Present::Edited => format!("{path} was changed by hand"),
+        _ => format!("{path} was not made by deploykit"),
+    };
+    files.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+impl UnitError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoUser { .. } => {
+                "user = \"…\" beside its name, or let the directory belong to whom it is to run as"
+                    .to_owned()
+            }
+            Self::Path { .. } => {
+                "a path with control characters or a leading blank is none that systemd reads"
+                    .to_owned()
+            }
+            Self::NoHome => "HOME=… in the environment".to_owned(),
+            Self::InTheWay { .. } => {
+                "`deploykit unit diff` shows what would change; `--force` replaces them, and keeps \
+                 each as NAME.before-deploykit"
+                    .to_owned()
+            }
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                "unit files of the host are written by root: `sudo deploykit unit install`"
+                    .to_owned()
+            }
+            Self::File { .. } => return None,
+            Self::Systemd(error) => return error.hint(),
+        })
+    }
+}
+
+impl UnitSet {
+    /// The units of a configuration. Looks at who owns the directory and where homes are, and at nothing
+    /// else.
+    ///
+    /// # Errors
+    /// When something is missing that they need.
+    pub fn of(request: &UnitRequest<'_>) -> Result<Self, UnitError> {
+        let UnitRequest { config, layout, program, config_path } = *request;
+        let mut set = Self::of_services(config, layout)?;
+        let root = layout.root();
+        let owner = owner(&layout.private()).or_else(|| owner(root));
+        let (owner, manager) = (owner.as_deref(), set.manager);
+        let timers = Timers { config, root, config_path, manager, owner, program };
+        set.files.extend(timers.files());
+        set.enabled.extend(timers.enabled());
+        set.started = timers.started();
+        Ok(set)
+    }
+
+    /// The same, without what acts when nobody is there.
+    fn of_services(config: &Config, layout: &Layout) -> Result<Self, UnitError> {
+        let (root, manager) = (layout.root(), config.systemd.manager.unwrap_or_default());
+        if root.as_str().contains(char::is_control) || root.as_str().ends_with(' ') {
+            return Err(UnitError::Path { root: root.to_owned() });
+        }
+        let homes = |user: &str| {
+            let found = nix::unistd::User::from_name(user).ok().flatten()?;
+            Utf8PathBuf::from_path_buf(found.dir).ok()
+        };
+        let place = Place { config, root, manager, owner: owner(root), homes: &homes };
+        let mut files = Vec::new();
+        for spec in &config.service.services {
+            let text = place.service(spec)?;
+            files.push(UnitFile::of(root, file_name(spec, ".service"), &text));
+            if !spec.listen.is_empty() {
+                files.push(UnitFile::of(root, file_name(spec, ".socket"), &place.socket(spec)?));
+            }
+        }
+        let described = !config.service.services.is_empty();
+        Ok(Self {
+            root: root.to_owned(),
+            manager,
+            directory: directory(manager)?,
+            files,
+            enabled: if described { Units::of(config).names() } else { Vec::new() },
+            started: Vec::new(),
+        })
+    }
+
+    /// Where the files belong.
+    pub fn directory(&self) -> &Utf8Path {
+        &self.directory
+    }
+
+    /// The files.
+    pub fn files(&self) -> &[UnitFile] {
+        &self.files
+    }
+
+    /// What is there in the place of every file, and the text of that; and the files that were made for
+    /// this application and are not wanted any more.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn compare(&self) -> Result<Comparison, UnitError> {
+        let one = |file: &UnitFile| {
+            let (present, text) = file.present(&self.directory)?;
+            Ok(Compared { file: file.clone(), present, there: text })
+        };
+        let files = self.files.iter().map(one).collect::<Result<Vec<_>, UnitError>>()?;
+        let made = file::made_for(&self.root, &self.directory)?;
+        let wanted = |name: &Utf8Path| self.files.iter().any(|file| file.name == name);
+        let obsolete = made.into_iter().filter(|file| !wanted(&file.name)).collect();
+        Ok(Comparison { files, obsolete })
+    }
+
+    /// Puts the files in their place, lets systemd read them, and has it start their units at boot. The
+    /// services themselves are started by the next deployment.
+    ///
+    /// # Errors
+    /// [`UnitError::InTheWay`] before anything is changed, unless `force`d; what went wrong.
+    pub fn install(&self, ctx: &Context, force: bool) -> Result<Installed, UnitError> {
+        install::install(self, ctx, force)
+    }
+
+    /// Ends the units of this application and removes their files. Those that all applications share
+    /// stay.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn remove(&self, ctx: &Context) -> Result<Installed, UnitError> {
+        install::remove(self, ctx)
+    }
+}
+
+/// How the files that there should be differ from those that there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Comparison {
+    /// Every file that there should be.
+    pub files: Vec<Compared>,
+    /// Files that deploykit has made for this application, and that are not wanted any more.
+    pub obsolete: Vec<UnitFile>,
+}
+
+impl Comparison {
+    /// Whether there is nothing to do.
+    pub fn is_same(&self) -> bool {
+        self.obsolete.is_empty() && self.files.iter().all(|file| file.present == Present::Same)
+    }
+}
+
+/// A file that there should be, and what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compared {
+    /// The file that there should be.
+    pub file: UnitFile,
+    /// What is there.
+    pub present: Present,
+    /// The text of what is there.
+    pub there: String,
+}
+
+/// Who owns a directory.
+fn owner(path: &Utf8Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata(path).ok()?.uid();
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok()??;
+    Some(user.name)
+}
+
+/// Where unit files belong that an administrator, or a user, has made (systemd.unit(5), "Unit File
+/// Load Path").
+fn directory(manager: ManagerKind) -> Result<Utf8PathBuf, UnitError> {
+    if manager == ManagerKind::System {
+        return Ok("/etc/systemd/system".into());
+    }
+    let given = |name: &str| std::env::var(name).ok().filter(|value| value.starts_with('/'));
+    let config = given("XDG_CONFIG_HOME").map(Utf8PathBuf::from);
+    let config =
+        config.or_else(|| given("HOME").map(|home| Utf8PathBuf::from(home).join(".config")));
+    Ok(config.ok_or(UnitError::NoHome)?.join("systemd/user"))
+}

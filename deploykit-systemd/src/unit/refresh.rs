@@ -1,0 +1,80 @@
+//! Bringing unit files that are installed to what a release is to be run by, when it is.
+
+use deploykit_core::config::Config;
+use deploykit_core::{Context, Layout};
+
+use super::file::Present;
+use super::install::{Installed, instances, manage, retire};
+use super::{UnitError, UnitSet};
+use crate::bus::Bus;
+use crate::units::names;
+
+/// Writes the unit files of the services anew where they say something else than the configuration of
+/// the release, and ends instances that there are too many of. A rollback so runs the service by the
+/// unit files that it was run by. What others have changed is left alone, with a warning.
+pub(crate) fn refresh(
+    ctx: &Context,
+    bus: &Bus,
+    config: &Config,
+    layout: &Layout,
+) -> Result<(), UnitError> {
+    let set = UnitSet::of_services(config, layout)?;
+    let mut written = false;
+    for file in &set.files {
+        let (present, _) = file.present(&set.directory)?;
+        let path = set.directory.join(&file.name);
+        match present {
+            Present::Same | Present::Absent => {}
+            Present::Outdated => match file.write(&set.directory) {
+                Ok(()) => {
+                    ctx.note(format!("{path} was written anew"));
+                    written = true;
+                }
+                Err(error) => ctx.warn(format!(
+                    "{path} says something else than the configuration, and cannot be written: \
+                     `deploykit unit install` as root does ({error})"
+                )),
+            },
+            Present::Edited | Present::Foreign => ctx.warn(format!(
+                "{path} says something else than the configuration, and was changed by hand: \
+                 `deploykit unit diff` shows what"
+            )),
+        }
+    }
+    if written {
+        manage(ctx, bus, "Reload", &(), "read the unit files again")?;
+        let (enabled, runtime, replace): (Vec<&str>, bool, bool) =
+            (set.enabled.iter().map(String::as_str).collect(), false, true);
+        manage(ctx, bus, "EnableUnitFiles", &(enabled, runtime, replace), "enable the units")?;
+        retire_surplus(&set, ctx, bus, config)?;
+    }
+    Ok(())
+}
+
+/// Ends the instances of a service that has fewer now.
+fn retire_surplus(
+    set: &UnitSet,
+    ctx: &Context,
+    bus: &Bus,
+    config: &Config,
+) -> Result<(), UnitError> {
+    let mut surplus = Vec::new();
+    for spec in config.service.services.iter().filter(|spec| spec.count.is_some()) {
+        let wanted: Vec<String> = names(spec).iter().map(ToString::to_string).collect();
+        for suffix in ["service", "socket"] {
+            let found = instances(set, ctx, bus, &spec.name, suffix)?;
+            let stem = |unit: &str| unit.trim_end_matches(&format!(".{suffix}")).to_owned();
+            surplus.extend(found.into_iter().filter(|unit| {
+                !wanted.iter().any(|wanted| wanted.trim_end_matches(".service") == stem(unit))
+            }));
+        }
+    }
+    surplus.sort();
+    surplus.dedup();
+    let mut retired = Installed::default();
+    retire(ctx, bus, &surplus, &mut retired)?;
+    if !retired.stopped.is_empty() {
+        ctx.note(format!("ended, being too many: {}", retired.stopped.join(", ")));
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The units that act for an application when nobody is there: `recover` at boot and from time to
+//! time, and `deploy --if-changed`.
+//!
+//! They are templates, one for all applications of a host, whose instance is the path of the
+//! application. What differs is in a drop-in of the instance.
+
+use camino::Utf8Path;
+use deploykit_core::config::{Config, ManagerKind};
+
+use super::file::UnitFile;
+use super::section::Sections;
+use super::service::seconds;
+use super::text::word;
+use crate::name::escape_path;
+
+/// What the units are made of.
+pub(super) struct Timers<'a> {
+    pub(super) config: &'a Config,
+    pub(super) root: &'a Utf8Path,
+    /// Where the configuration is, if not in its usual place.
+    pub(super) config_path: Option<&'a Utf8Path>,
+    pub(super) manager: ManagerKind,
+    pub(super) owner: Option<&'a str>,
+    /// The program `deploykit`.
+    pub(super) program: &'a Utf8Path,
+}
+
+/// One of the two: its name, and what it is for.
+struct Job {
+    name: &'static str,
+    arguments: &'static str,
+    /// The exit codes that are no failure of it.
+    fine: &'static str,
+    description: &'static str,
+}
+
+const RECOVER: Job = Job {
+    name: "deploykit-recover",
+    arguments: "--quiet recover",
+    // Rolled back: that is what it is for. Somebody else is at work: they do it.
+    fine: "3 4",
+    description: "deploykit: put right what was broken off in %f",
+};
+
+const POLL: Job = Job {
+    name: "deploykit-poll",
+    arguments: "--quiet deploy --if-changed",
+    fine: "4",
+    description: "deploykit: deploy what is new of %f",
+};
+
+impl Timers<'_> {
+    fn jobs(&self) -> Vec<&'static Job> {
+        let poll = self.config.timers.poll.is_some().then_some(&POLL);
+        [Some(&RECOVER), poll].into_iter().flatten().collect()
+    }
+
+    /// The files of all of them.
+    pub(super) fn files(&self) -> Vec<UnitFile> {
+        let of = |job: &Job| {
+            [
+                UnitFile::shared(format!("{}@.service", job.name), &self.service(job)),
+                UnitFile::shared(format!("{}@.timer", job.name), &timer(job)),
+                self.drop_in(job, "service", &self.own_service(job)),
+                self.drop_in(job, "timer", &self.own_timer(job)),
+            ]
+        };
+        self.jobs().into_iter().flat_map(of).collect()
+    }
+
+    /// The units that are started at boot: the timers, and `recover` itself.
+    pub(super) fn enabled(&self) -> Vec<String> {
+        let instance = escape_path(self.root.as_str());
+        let timers = self.jobs().into_iter().map(|job| format!("{}@{instance}.timer", job.name));
+        timers.chain([format!("{}@{instance}.service", RECOVER.name)]).collect()
+    }
+
+    /// Those that are started when they are installed.
+    pub(super) fn started(&self) -> Vec<String> {
+        self.enabled().into_iter().filter(|unit| unit.ends_with(".timer")).collect()
+    }
+
+    fn drop_in(&self, job: &Job, kind: &str, body: &str) -> UnitFile {
+        let instance = escape_path(self.root.as_str());
+        let name = format!("{}@{instance}.{kind}.d/10-deploykit.conf", job.name);
+        UnitFile::of(self.root, name, body)
+    }
+
+    /// The service of all applications.
+    fn service(&self, job: &Job) -> String {
+        let mut unit = Sections::default();
+        unit.section("Unit")
+            .set("Description", job.description)
+            .set("ConditionPathIsDirectory", "%f");
+        if self.manager == ManagerKind::System {
+            unit.set("Wants", "network-online.target").set("After", "network-online.target");
+        }
+        unit.section("Service")
+            .set("Type", "exec")
+            .set("ExecStart", format!("deploykit --directory %f {}", job.arguments))
+            .set("SuccessExitStatus", job.fine)
+            // Told to end, it goes back first, which takes as long as the service does.
+            .set("TimeoutStopSec", "10min")
+            .set("KillMode", "mixed");
+        if job.name == RECOVER.name {
+            unit.section("Install").set(
+                "WantedBy",
+                match self.manager {
+                    ManagerKind::System => "multi-user.target",
+                    ManagerKind::User => "default.target",
+                },
+            );
+        }
+        unit.text()
+    }
+
+    /// What of the service is this application's own.
+    fn own_service(&self, job: &Job) -> String {
+        let mut unit = Sections::default();
+        unit.section("Unit");
+        let units = crate::units::Units::of(self.config).names();
+        unit.set_if("After", (!units.is_empty()).then(|| units.join(" ")));
+        unit.section("Service");
+        if self.manager == ManagerKind::System {
+            unit.set_if("User", self.owner);
+        }
+        let config = self.config_path.map(|path| format!("--config {} ", word(path.as_str())));
+        let (root, config) = (word(self.root.as_str()), config.unwrap_or_default());
+        unit.set("ExecStart", "").set(
+            "ExecStart",
+            format!("{} --directory {root} {config}{}", word(self.program.as_str()), job.arguments),
+        );
+        unit.text()
+    }
+
+    fn own_timer(&self, job: &Job) -> String {
+        let timers = &self.config.timers;
+        let (every, jitter) = match (&timers.poll, job.name == POLL.name) {
+            (Some(poll), true) => (*poll, Some(timers.jitter)),
+            _ => (timers.recover, None),
+        };
+        let mut unit = Sections::default();
+        unit.section("Timer")
+            .set("OnActiveSec", seconds(every))
+            .set("OnUnitInactiveSec", seconds(every))
+            .set("AccuracySec", "1s")
+            .set_if("RandomizedDelaySec", jitter.map(seconds));
+        unit.text()
+    }
+}
+
+/// The timer of all applications. How often it does something is in the drop-ins.
+fn timer(job: &Job) -> String {
+    let mut unit = Sections::default();
+    unit.section("Unit").set("Description", format!("{}, from time to time", job.description));
+    unit.section("Timer").set("Unit", format!("{}@%i.service", job.name));
+    unit.section("Install").set("WantedBy", "timers.target");
+    unit.text()
+}
