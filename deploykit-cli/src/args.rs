@@ -1,5 +1,7 @@
 //! The arguments.
 
+mod service;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use deploykit::config::Period;
 use deploykit::{DeploymentId, Revision};
+
+pub(crate) use service::{LogsArgs, UnitCommand};
 
 /// Turns a git revision into a running, verified service, atomically, and back again in a second
 #[derive(Debug, Parser)]
@@ -72,7 +76,8 @@ pub(crate) struct Global {
     )]
     pub(crate) config: Option<Utf8PathBuf>,
 
-    /// Write JSON: one value, or JSON Lines from deploy, rollback, restart and recover
+    /// Write JSON: one value, or JSON Lines from deploy, rollback, restart, recover and
+    /// logs
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -121,6 +126,9 @@ impl Command {
             | Self::List
             | Self::History { .. }
             | Self::Show { .. }
+            | Self::Check
+            | Self::Logs(_)
+            | Self::Unit { what: UnitCommand::Show { .. } | UnitCommand::Diff }
             | Self::Config { .. }
             | Self::Completions { .. }
             | Self::Man { .. } => true,
@@ -133,6 +141,7 @@ impl Command {
             | Self::Unhold
             | Self::Recover
             | Self::Prune
+            | Self::Unit { .. }
             | Self::Uninstall { .. } => false,
         }
     }
@@ -210,6 +219,22 @@ pub(crate) enum Command {
 
     /// End a hold
     Unhold,
+
+    /// Look whether all is in order that a deployment needs: the service manager, units, rights
+    ///
+    /// Exits with 10 when something should be mended, and tells how.
+    Check,
+
+    /// Show what the services have written
+    #[command(after_help = service::LOGS_HELP)]
+    Logs(LogsArgs),
+
+    /// Make systemd's unit files of the configuration
+    #[command(after_help = service::UNIT_HELP)]
+    Unit {
+        #[command(subcommand)]
+        what: UnitCommand,
+    },
 
     /// Put right what a killed deployment or a power cut left behind
     ///

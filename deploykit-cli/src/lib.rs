@@ -49,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut io: Io) -> Exit {
 /// nothing but tell it. Of any other the code still says what it did.
 fn written(io: &Io, exit: Exit, only_tells: bool, paint: Paint) -> Exit {
     let Some(error) = io.stdout.take_fault() else { return exit };
-    let error = CliError::io("cannot write to standard output", error);
+    let error = CliError::io("cannot write to standard output", &error);
     io.stderr.line(&error.render(paint, io.stderr.is_coloured()));
     if only_tells && matches!(exit, Exit::DONE | Exit::WORK) { Exit::FAILED } else { exit }
 }

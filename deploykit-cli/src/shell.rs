@@ -1,5 +1,6 @@
 //! What every command needs: the outputs, the options, the masks, and the application.
 
+use std::io::BufRead as _;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
@@ -39,8 +40,13 @@ impl Live {
 
     /// Ends the view and hands on what came out.
     pub(crate) fn end<T>(self, result: Result<T, Error>) -> Result<T, CliError> {
+        Ok(self.end_with(result)?)
+    }
+
+    /// The same, of any result.
+    pub(crate) fn end_with<T>(self, result: T) -> T {
         self.renderer.finish();
-        Ok(result?)
+        result
     }
 }
 
@@ -96,6 +102,27 @@ impl Shell {
         if !self.global.quiet && !self.global.json {
             self.tell(text);
         }
+    }
+
+    /// Asks a person; without one it is an error to ask `what`.
+    pub(crate) fn agreed(
+        &mut self,
+        question: &str,
+        what: &str,
+        hint: &str,
+    ) -> Result<bool, CliError> {
+        let Some(input) = self.io.stdin.as_mut() else {
+            return Err(CliError::usage(
+                format!("there is nobody who could be asked {what}"),
+                hint,
+            ));
+        };
+        self.io.stderr.write(question);
+        let mut answer = String::new();
+        input
+            .read_line(&mut answer)
+            .map_err(|error| CliError::io("cannot read the answer", &error))?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Tells of an error.
@@ -172,7 +199,7 @@ impl Shell {
     }
 
     fn context(&self, renderer: Arc<dyn Renderer>) -> Result<Context, CliError> {
-        let context = Context::new().map_err(|error| CliError::io("cannot begin", error))?;
+        let context = Context::new().map_err(|error| CliError::io("cannot begin", &error))?;
         Ok(context.with_sink(renderer).with_masker(self.masker.clone()))
     }
 }

@@ -155,6 +155,13 @@ impl Bus {
 }
 
 impl Bus {
+    /// The version of the manager.
+    pub(crate) fn version(&self, ctx: &Context) -> Result<String, CallError> {
+        let reply = self.call(ctx, PATH, PROPERTIES, "Get", &(MANAGER, "Version"))?;
+        let version: OwnedVariant = body(&reply)?;
+        String::try_from(version).map_err(|error| CallError::of(&error))
+    }
+
     /// The names of the units that systemd has loaded, by their states and by patterns of their names.
     pub(crate) fn unit_names(
         &self,

@@ -1,12 +1,192 @@
-//! What `check` looks at.
+//! What `check` looks at: the bus, the units, rights, the journal, and what acts when nobody is there.
 
+use camino::Utf8Path;
 use deploykit_core::Context;
-use deploykit_core::traits::Finding;
+use deploykit_core::config::ManagerKind;
+use deploykit_core::traits::{Finding, LogRequest, Supervisor as _};
 
-use crate::supervisor::Systemd;
+use crate::error::{SystemdError, systemctl};
+use crate::facts::Facts;
+use crate::name::escape_path;
+use crate::supervisor::{Systemd, user};
+use crate::unit::{Present, UnitError, stray_service_files};
 
 /// All that was looked at.
 pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
-    let _ = (systemd, ctx);
-    Vec::new()
+    let mut findings = Vec::new();
+    let version = match systemd.version(ctx) {
+        Ok(version) => version,
+        Err(error) => {
+            findings.push(wrong("bus", &error));
+            return findings;
+        }
+    };
+    let manager = systemctl(systemd.units.manager);
+    findings.push(Finding::fine("bus", format!("systemd {version} answers ({manager})")));
+    for unit in systemd.units.all() {
+        match systemd.facts(ctx, unit) {
+            Ok(facts) => findings.extend(of_unit(systemd, &facts)),
+            Err(error) => findings.push(wrong(&format!("unit {unit}"), &error)),
+        }
+    }
+    findings.push(match systemd.may_handle(ctx) {
+        Ok(()) => Finding::fine("permission", format!("{} may handle the units", user())),
+        Err(error) => wrong("permission", &error),
+    });
+    findings.extend(unit_files(systemd));
+    findings.extend(lingering(systemd));
+    findings.push(journal(systemd, ctx));
+    findings.push(recovery(systemd, ctx));
+    findings
+}
+
+/// An error that a deployment would end with.
+fn wrong(name: &str, error: &SystemdError) -> Finding {
+    let finding = Finding::error(name, error.to_string()).why("a deployment would fail");
+    match error.hint() {
+        Some(hint) => finding.mend(hint),
+        None => finding,
+    }
+}
+
+fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
+    let name = format!("unit {}", facts.unit);
+    if let Err(error) = systemd.usable(facts) {
+        return vec![wrong(&name, &error)];
+    }
+    if facts.needs_reload {
+        let (unit, manager) = (facts.unit.to_string(), systemd.units.manager);
+        return vec![wrong(&name, &SystemdError::NotReloaded { unit, manager })];
+    }
+    let mut findings = Vec::new();
+    findings.extend(directory(systemd, facts, &name));
+    let ctl = systemctl(systemd.units.manager);
+    if matches!(facts.enabled.as_str(), "disabled" | "indirect" | "linked") {
+        let finding = Finding::warning(&name, format!("it is {}", facts.enabled));
+        findings.push(
+            finding
+                .why("it is not started when the host boots")
+                .mend(format!("`{ctl} enable {}`", facts.unit)),
+        );
+    }
+    for socket in facts.triggered_by.iter().filter(|unit| unit.ends_with(".socket")) {
+        if systemd.units.all().all(|unit| unit.as_str() != socket) {
+            let found = format!("its socket {socket} is not among the units");
+            let why =
+                "a deployment does not open it, and a first one that is taken back leaves it open";
+            let mend = format!("units = [\"{socket}\", \"{}\"] in [systemd]", facts.unit);
+            findings.push(Finding::warning(&name, found).why(why).mend(mend));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::fine(name, format!("{} ({})", facts.active, facts.sub)));
+    }
+    findings
+}
+
+/// Whether a service works where the active release is.
+fn directory(systemd: &Systemd, facts: &Facts, name: &str) -> Option<Finding> {
+    if !facts.unit.is_service() {
+        return None;
+    }
+    let active = systemd.layout.active_link();
+    let set = Utf8Path::new(facts.directory.trim_start_matches('-'));
+    if set.starts_with(&active) || same_place(set, &active) {
+        return None;
+    }
+    let mend = format!("WorkingDirectory={active} in the unit");
+    let releases = systemd.layout.releases();
+    let finding = if set.starts_with(&releases) {
+        Finding::error(name, format!("it works in {set}, which is one release"))
+            .why("it goes on with that one, whatever is deployed")
+    } else if set.as_str().is_empty() || set == "/" {
+        Finding::warning(name, "it has no WorkingDirectory=").why(
+            "unless its program is started by a path through the active link, it never changes",
+        )
+    } else {
+        Finding::warning(name, format!("it works in {set}, not in {active}")).why(
+            "unless its program is started by a path through the active link, it never changes",
+        )
+    };
+    Some(finding.mend(mend))
+}
+
+/// Whether two paths mean the same link: the directories that they lie in may have several names.
+fn same_place(one: &Utf8Path, other: &Utf8Path) -> bool {
+    let parent = |path: &Utf8Path| path.parent().and_then(|parent| parent.canonicalize_utf8().ok());
+    one.file_name() == other.file_name() && parent(one).is_some() && parent(one) == parent(other)
+}
+
+/// Whether the unit files are those of the configuration.
+fn unit_files(systemd: &Systemd) -> Option<Finding> {
+    if !systemd.describes_units() {
+        return None;
+    }
+    let name = "unit files";
+    Some(match stray_service_files(&systemd.config, &systemd.layout) {
+        Ok(stray) if stray.is_empty() => Finding::fine(name, "they are those of the configuration"),
+        Ok(stray) => {
+            let one = |(file, present): &(String, Present)| match present {
+                Present::Absent => format!("{file} is missing"),
+                Present::Outdated => format!("{file} says something else than the configuration"),
+                _ => format!("{file} was changed by hand"),
+            };
+            let found = stray.iter().map(one).collect::<Vec<_>>().join(", ");
+            Finding::warning(name, found)
+                .why("the service does not run as it is described")
+                .mend("`deploykit unit diff`, then `deploykit unit install`")
+        }
+        Err(error) => {
+            let finding = Finding::error(name, UnitError::to_string(&error));
+            error.hint().map_or(finding.clone(), |hint| finding.mend(hint))
+        }
+    })
+}
+
+/// Whether the user's manager runs when the user is not logged in.
+fn lingering(systemd: &Systemd) -> Option<Finding> {
+    if systemd.units.manager != ManagerKind::User {
+        return None;
+    }
+    let user = user();
+    // Where logind keeps it (loginctl(1), enable-linger).
+    let lingers = Utf8Path::new("/var/lib/systemd/linger").join(&user).exists();
+    Some(if lingers {
+        Finding::fine("lingering", format!("the manager of {user} always runs"))
+    } else {
+        Finding::error("lingering", format!("{user} has no lingering"))
+            .why("the service ends when the user logs out, and does not start when the host boots")
+            .mend(format!("`loginctl enable-linger {user}`"))
+    })
+}
+
+/// Whether what the units write can be read.
+fn journal(systemd: &Systemd, ctx: &Context) -> Finding {
+    let mut request = LogRequest::default();
+    request.lines = Some(1);
+    match systemd.logs(ctx, &request, &mut |_| {}) {
+        Ok(()) => Finding::fine("journal", "it can be read"),
+        Err(error) => {
+            let cause =
+                std::error::Error::source(&error).map_or_else(String::new, |e| format!(": {e}"));
+            Finding::warning("journal", format!("{error}{cause}"))
+                .why("the report of a failure lacks what the service has said")
+                .mend(format!("`usermod --append --groups systemd-journal {}`", user()))
+        }
+    }
+}
+
+/// Whether somebody looks after a probation whose deployment was killed.
+fn recovery(systemd: &Systemd, ctx: &Context) -> Finding {
+    let name = "recovery";
+    let timer = format!("deploykit-recover@{}.timer", escape_path(systemd.layout.root().as_str()));
+    let active = systemd
+        .facts(ctx, &crate::name::UnitName::complete(&timer))
+        .is_ok_and(|facts| facts.active == "active");
+    if active {
+        return Finding::fine(name, format!("{timer} is active"));
+    }
+    Finding::warning(name, format!("{timer} is not active"))
+        .why("after a kill or a loss of power nobody decides about a release on probation, until the next command")
+        .mend("`deploykit unit install`")
 }

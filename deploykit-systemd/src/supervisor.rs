@@ -98,6 +98,12 @@ impl Systemd {
         asked.map_err(|error| self.refused(error, "look at", unit))
     }
 
+    /// The version of the manager.
+    pub(crate) fn version(&self, ctx: &Context) -> Result<String, SystemdError> {
+        let asked = self.ask(ctx, |bus| bus.version(ctx))?;
+        asked.map_err(|error| error.failed_to("tell its version"))
+    }
+
     fn all_facts(&self, ctx: &Context) -> Result<Vec<Facts>, SystemdError> {
         self.units.all().map(|unit| self.facts(ctx, unit)).collect()
     }
@@ -145,7 +151,7 @@ impl Systemd {
                 Err(UnitError::Systemd(error @ SystemdError::Cancelled(_))) => return Err(error),
                 // It runs as it was run before, which is better than not at all.
                 Err(error) => {
-                    ctx.warn(format!("the unit files cannot be brought up to date: {error}"))
+                    ctx.warn(format!("the unit files cannot be brought up to date: {error}"));
                 }
                 Ok(()) => {}
             }
@@ -288,7 +294,7 @@ impl Systemd {
 
     /// Whether this user may handle the units. There is no way to ask but to do something: what is
     /// done has an effect on failed units only, and is done before every start.
-    fn may_handle(&self, ctx: &Context) -> Result<(), SystemdError> {
+    pub(crate) fn may_handle(&self, ctx: &Context) -> Result<(), SystemdError> {
         let asks = self.units.manager == ManagerKind::System && !nix::unistd::geteuid().is_root();
         match self.units.services.first().filter(|_| asks) {
             Some(member) => self.forget_failures(ctx, &member.unit),

@@ -33,7 +33,7 @@ pub(super) fn man(shell: &Shell, directory: Option<&Utf8Path>) -> Result<Exit, C
         shell.io.stdout.write(&String::from_utf8_lossy(&page(command)?));
         return Ok(Exit::DONE);
     };
-    let failed = |error| CliError::io(format!("cannot write manual pages into {directory}"), error);
+    let failed = |error| CliError::io(format!("cannot write manual pages into {directory}"), &error);
     std::fs::create_dir_all(directory).map_err(failed)?;
     write_pages(directory, command).map_err(failed)?;
     Ok(Exit::DONE)
@@ -41,7 +41,7 @@ pub(super) fn man(shell: &Shell, directory: Option<&Utf8Path>) -> Result<Exit, C
 
 fn page(command: clap::Command) -> Result<Vec<u8>, CliError> {
     let rendered = render(command).map(|(_, page)| page);
-    rendered.map_err(|error| CliError::io("cannot make the manual page", error))
+    rendered.map_err(|error| CliError::io("cannot make the manual page", &error))
 }
 
 /// The name of the file and the page. What stands behind the help is set as it stands there: its columns

@@ -27,7 +27,7 @@ pub(super) fn init(shell: &Shell, url: Option<&str>) -> Result<Exit, CliError> {
     }
     let url = address(directory, url)?;
     std::fs::create_dir_all(directory)
-        .map_err(|error| CliError::io(format!("cannot make {directory}"), error))?;
+        .map_err(|error| CliError::io(format!("cannot make {directory}"), &error))?;
     write_new(&path, &config::starter(&url))?;
     let value = json!({ "written": path, "url": url });
     shell.answer(&value, || format!("Wrote {path}, which deploys {url}.\n"));
@@ -83,7 +83,7 @@ fn write_new(path: &Utf8Path, text: &str) -> Result<(), CliError> {
             format!("{path} exists already"),
             "`deploykit config check` tells whether it is valid",
         ),
-        _ => CliError::io(format!("cannot write {path}"), error),
+        _ => CliError::io(format!("cannot write {path}"), &error),
     })
 }
 

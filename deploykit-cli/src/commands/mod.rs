@@ -7,7 +7,9 @@ mod init;
 mod look;
 mod operate;
 mod releases;
+mod service;
 mod uninstall;
+mod unit;
 
 use crate::args::Command;
 use crate::exit::Exit;
@@ -30,6 +32,9 @@ pub(crate) fn run(shell: &mut Shell, command: Command) -> Result<Exit, CliError>
         Command::Confirm => operate::confirm(shell),
         Command::Hold { reason } => operate::hold(shell, &reason),
         Command::Unhold => operate::unhold(shell),
+        Command::Check => service::check(shell),
+        Command::Logs(args) => service::logs(shell, args),
+        Command::Unit { what } => unit::unit(shell, &what),
         Command::Recover => operate::recover(shell),
         Command::Prune => operate::prune(shell),
         Command::Config { what } => config::config(shell, what),

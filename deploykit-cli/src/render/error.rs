@@ -22,7 +22,7 @@ pub(crate) enum CliError {
 pub(crate) struct Own {
     kind: ErrorKind,
     message: String,
-    cause: Option<std::io::Error>,
+    causes: Vec<String>,
     hint: Option<String>,
 }
 
@@ -33,16 +33,22 @@ impl CliError {
         Self::Own(Box::new(Own {
             kind: ErrorKind::Usage,
             message: message.into(),
-            cause: None,
+            causes: Vec::new(),
             hint,
         }))
     }
 
+    /// An error of a part of the library that is not the engine.
+    pub(crate) fn of(kind: ErrorKind, error: &dyn std::error::Error, hint: Option<String>) -> Self {
+        let (message, causes) = (error.to_string(), causes(error));
+        Self::Own(Box::new(Own { kind, message, causes, hint }))
+    }
+
     /// The system refused something.
-    pub(crate) fn io(message: impl Into<String>, cause: std::io::Error) -> Self {
-        let cause = Some(cause);
+    pub(crate) fn io(message: impl Into<String>, cause: &std::io::Error) -> Self {
+        let causes = vec![cause.to_string()];
         let kind = ErrorKind::Failed;
-        Self::Own(Box::new(Own { kind, message: message.into(), cause, hint: None }))
+        Self::Own(Box::new(Own { kind, message: message.into(), causes, hint: None }))
     }
 
     fn kind(&self) -> ErrorKind {
@@ -68,10 +74,7 @@ impl CliError {
         match self {
             Self::Engine(deploykit::Error::Config(error)) => (error.to_string(), causes(error)),
             Self::Engine(error) => (error.to_string(), causes(error)),
-            Self::Own(own) => {
-                let causes = own.cause.iter().map(ToString::to_string).collect();
-                (own.message.clone(), causes)
-            }
+            Self::Own(own) => (own.message.clone(), own.causes.clone()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod config_error;
 pub(crate) mod error;
+pub(crate) mod findings;
 pub(crate) mod json;
 pub(crate) mod live;
 pub(crate) mod paint;
@@ -14,3 +15,4 @@ pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod time;
+pub(crate) mod units;

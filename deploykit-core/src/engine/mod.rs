@@ -13,6 +13,7 @@ mod application;
 mod deploy;
 mod disk;
 mod error;
+mod inspect;
 mod logfile;
 mod observer;
 mod operator;

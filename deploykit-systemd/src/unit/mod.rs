@@ -15,7 +15,7 @@ use deploykit_core::{Context, Layout};
 
 pub use file::{Present, UnitFile};
 pub use install::Installed;
-pub(crate) use refresh::refresh;
+pub(crate) use refresh::{refresh, stray_service_files};
 
 use crate::error::SystemdError;
 use crate::units::Units;

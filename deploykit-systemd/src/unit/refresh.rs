@@ -51,6 +51,22 @@ pub(crate) fn refresh(
     Ok(())
 }
 
+/// The unit files of the services that are not as the configuration says, and what they are.
+pub(crate) fn stray_service_files(
+    config: &Config,
+    layout: &Layout,
+) -> Result<Vec<(String, Present)>, UnitError> {
+    let set = UnitSet::of_services(config, layout)?;
+    let mut stray = Vec::new();
+    for file in &set.files {
+        let (present, _) = file.present(&set.directory)?;
+        if present != Present::Same {
+            stray.push((file.name.to_string(), present));
+        }
+    }
+    Ok(stray)
+}
+
 /// Ends the instances of a service that has fewer now.
 fn retire_surplus(
     set: &UnitSet,
