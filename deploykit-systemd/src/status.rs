@@ -47,6 +47,7 @@ pub(crate) fn detail(facts: &Facts) -> String {
 fn instance(layout: &Layout, facts: &Facts) -> Instance {
     let name = if facts.unit.is_service() { facts.unit.stem() } else { facts.unit.as_str() };
     let mut instance = Instance::new(name, state(facts));
+    instance.detail = detail(facts);
     instance.pid = facts.pid;
     instance.since = facts.since;
     instance.restarts = facts.restarts_begun();

@@ -33,7 +33,8 @@ pub(super) fn man(shell: &Shell, directory: Option<&Utf8Path>) -> Result<Exit, C
         shell.io.stdout.write(&String::from_utf8_lossy(&page(command)?));
         return Ok(Exit::DONE);
     };
-    let failed = |error| CliError::io(format!("cannot write manual pages into {directory}"), &error);
+    let failed =
+        |error| CliError::io(format!("cannot write manual pages into {directory}"), &error);
     std::fs::create_dir_all(directory).map_err(failed)?;
     write_pages(directory, command).map_err(failed)?;
     Ok(Exit::DONE)

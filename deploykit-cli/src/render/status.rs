@@ -106,11 +106,13 @@ fn service(status: &Status, times: Times, paint: Paint) -> Option<String> {
     for instance in &service.instances {
         let pid = instance.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
         let since = instance.since.map_or_else(String::new, |at| format!(", {}", times.past(at)));
-        text.push_str(&format!(
-            "\n{}: {}{pid}{since}",
-            clean(&instance.name),
-            word(instance.state)
-        ));
+        let again = match instance.restarts {
+            0 => String::new(),
+            1 => paint.warn(", started again once"),
+            times => paint.warn(&format!(", started again {times} times")),
+        };
+        let (name, state) = (clean(&instance.name), word(instance.state));
+        text.push_str(&format!("\n{name}: {state}{pid}{since}{again}"));
     }
     Some(text)
 }

@@ -117,7 +117,7 @@ impl<'a> Observer<'a> {
         };
         let name = of.to_string();
         match status.instances.into_iter().find(|instance| instance.name == name) {
-            Some(found) => (found.state, status.detail, Some(found.restarts)),
+            Some(found) => (found.state, found.detail, Some(found.restarts)),
             None => (ServiceState::Unknown, format!("nothing is known of {name}"), None),
         }
     }

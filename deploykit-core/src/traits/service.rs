@@ -32,6 +32,9 @@ pub struct Instance {
     pub name: String,
     /// Its state.
     pub state: ServiceState,
+    /// What there is to say of it, in a few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
     /// The process, while there is one.
     pub pid: Option<u32>,
     /// Since when it is in that state.
@@ -65,7 +68,8 @@ impl ServiceStatus {
 impl Instance {
     /// An instance in some state; nothing else is known of it.
     pub fn new(name: impl Into<String>, state: ServiceState) -> Self {
-        Self { name: name.into(), state, pid: None, since: None, restarts: 0, release: None }
+        let (name, detail) = (name.into(), String::new());
+        Self { name, state, detail, pid: None, since: None, restarts: 0, release: None }
     }
 }
 

@@ -73,16 +73,11 @@ impl Place<'_> {
             ManagerKind::User => "default.target",
         };
         unit.section("Install").set("WantedBy", target);
-        if !spec.listen.is_empty() {
-            unit.set("Also", self.socket_name(spec));
-        }
+        // Of a template, systemd does not know which instance is meant.
+        let socket = (!spec.listen.is_empty() && spec.count.is_none()).then_some(&spec.name);
+        unit.set_if("Also", socket.map(|name| format!("{name}.socket")));
         unit.replace(&spec.directives);
         Ok(unit.text())
-    }
-
-    fn socket_name(&self, spec: &ServiceSpec) -> String {
-        let at = if spec.count.is_some() { "@" } else { "" };
-        format!("{}{at}.socket", spec.name)
     }
 
     fn head(&self, spec: &ServiceSpec, unit: &mut Sections) {
@@ -172,7 +167,6 @@ impl Place<'_> {
             return;
         }
         unit.set("CapabilityBoundingSet", "")
-            .set("PrivateTmp", "yes")
             .set("PrivateDevices", "yes")
             .set("ProtectClock", "yes")
             .set("ProtectControlGroups", "yes")
@@ -183,6 +177,9 @@ impl Place<'_> {
             .set("ProtectProc", "invisible")
             .set("ProtectSystem", "full")
             .set("RemoveIPC", "yes");
+        // It would not see itself.
+        let in_tmp = ["/tmp", "/var/tmp"].iter().any(|tmp| self.root.starts_with(tmp));
+        unit.set_if("PrivateTmp", (!in_tmp).then_some("yes"));
         let in_home = is_home(self.root)
             || user.and_then(|user| (self.homes)(user)).is_some_and(|home| is_home(&home));
         unit.set("ProtectHome", if in_home { "read-only" } else { "yes" });
