@@ -100,8 +100,12 @@ impl Bus {
         let building = Builder::address(address.as_str()).method_timeout(ANSWER).build();
         let connection = match wait(ctx, ANSWER, building) {
             Ok(Ok(connection)) => connection,
-            Ok(Err(zbus::Error::InputOutput(error))) => return Err(lost(error.to_string())),
-            Ok(Err(error)) => return Err(lost(error.to_string())),
+            Ok(Err(error)) => {
+                // The address is told already.
+                let why = error.to_string();
+                let cause = why.rsplit_once("`: ").map(|(_, cause)| cause.to_owned());
+                return Err(lost(cause.unwrap_or(why)));
+            }
             Err(Ended::Cancelled(cancelled)) => return Err(cancelled.into()),
             Err(Ended::TimedOut) => return Err(lost("it does not answer".to_owned())),
         };

@@ -29,9 +29,14 @@ impl Application {
         let (target, runtime) = self.aim(state, plan);
         let operation = self.operation(&runtime)?;
         let Some(target) = target else {
-            let missing = operation.preflight(ctx, None).err();
-            plan.warnings.extend(missing.map(|error| chain(&error)));
-            return Ok(());
+            return match operation.preflight(ctx, None) {
+                // No build mends the host.
+                Err(Error::Supervisor(error)) if error.is_of_the_host() => Err(error.into()),
+                missing => {
+                    plan.warnings.extend(missing.err().map(|error| chain(&error)));
+                    Ok(())
+                }
+            };
         };
         operation.preflight(ctx, Some(&StoredRelease::new(&self.layout, target)))
     }
