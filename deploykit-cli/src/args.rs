@@ -220,7 +220,7 @@ pub(crate) enum Command {
     /// End a hold
     Unhold,
 
-    /// Look whether all is in order that a deployment needs: the service manager, units, rights
+    /// Look whether all is in order that a deployment needs
     ///
     /// Exits with 10 when something should be mended, and tells how.
     Check,

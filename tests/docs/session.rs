@@ -1,9 +1,11 @@
 //! Running what a markdown file shows.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use deploykit_testkit::git_repo::{GitRepo, git};
+use deploykit_testkit::systemd::Sandbox;
 
 use crate::markdown::{Block, commands, fits, root};
 
@@ -27,12 +29,22 @@ deadline = \"300ms\"
 duration = \"0s\"
 ";
 
+/// What the commands of the chapter about systemd are run in: an application that can be run.
+const ON_A_HOST: &str = "[repo]
+url = \"../repo\"
+
+[probation]
+duration = \"0s\"
+";
+
 /// A directory in which a file's commands are run.
 #[derive(Debug)]
 pub(crate) struct Session {
     _directory: tempfile::TempDir,
     _repository: Option<GitRepo>,
     path: PathBuf,
+    /// The host in which they are run, where they need one of their own.
+    host: Option<Sandbox>,
 }
 
 impl Session {
@@ -52,7 +64,38 @@ impl Session {
         let path = base.join("app");
         std::fs::create_dir(&path).expect("the application's directory");
         std::fs::write(path.join("deploykit.toml"), CONFIGURATION).expect("a configuration");
-        Self { _directory: directory, _repository: Some(repository), path }
+        Self { _directory: directory, _repository: Some(repository), path, host: None }
+    }
+
+    /// The same, of a program that goes on running, on a host of its own that systemd runs. Nothing
+    /// where there is no systemd.
+    pub(crate) fn on_a_host() -> Option<Self> {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let base = directory.path().canonicalize().expect("its path");
+        let program = Path::new(env!("CARGO_BIN_EXE_deploykit"));
+        let live = [&*base, program.parent().expect("its directory")];
+        let live = live.map(|path| camino::Utf8Path::from_path(path).expect("a path of UTF-8"));
+        let host = Sandbox::boot(&live)?;
+        let repository = base.join("repo");
+        std::fs::create_dir(&repository).expect("a directory");
+        let git = |arguments: &[&str]| {
+            let done = git(&repository).args(arguments).output().expect("git runs");
+            assert!(done.status.success(), "{done:?}");
+        };
+        git(&["init", "--quiet", "--initial-branch", "main"]);
+        for tag in ["v1.0", "v1.1"] {
+            let text = format!("#!/bin/sh\necho serving {}\nexec sleep infinity\n", &tag[1..]);
+            let server = repository.join("server");
+            std::fs::write(&server, text).expect("a program");
+            std::fs::set_permissions(&server, PermissionsExt::from_mode(0o755)).expect("its mode");
+            git(&["add", "--all"]);
+            git(&["commit", "--quiet", "--message", tag]);
+            git(&["tag", "-a", "-m", tag, tag]);
+        }
+        let path = base.join("app");
+        std::fs::create_dir(&path).expect("the application's directory");
+        std::fs::write(path.join("deploykit.toml"), ON_A_HOST).expect("a configuration");
+        Some(Self { _directory: directory, _repository: None, path, host: Some(host) })
     }
 
     /// A fresh clone of this repository, with another port in the demonstration: that one may be
@@ -77,7 +120,7 @@ impl Session {
             std::fs::write(&file, text.replace("47831", &port)).expect("another port");
         }
         run(git(&path).args(["commit", "--quiet", "--all", "--message", "another port"]));
-        Some(Self { _directory: directory, _repository: None, path })
+        Some(Self { _directory: directory, _repository: None, path, host: None })
     }
 
     /// Runs the commands of a block. Returns what is not as shown.
@@ -99,7 +142,10 @@ impl Session {
         // The binary that cargo would build is there already.
         let script = script.replace("cargo run --release -- ", "deploykit ");
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new("sh");
+        let mut command = match &self.host {
+            Some(host) => host.command("sh"),
+            None => Command::new("sh"),
+        };
         command.args(["-c", &format!("exec 2>&1\n{script}")]);
         command.current_dir(&self.path).stdin(Stdio::null());
         command.env("PATH", format!("{}:{path}", binary.parent().expect("a directory").display()));
