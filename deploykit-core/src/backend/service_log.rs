@@ -157,7 +157,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let lines = last_lines(&layout, Timestamp::from_millis(0));
         assert_eq!((lines.len(), lines.last().map(String::as_str)), (20, Some("line 8999")));
-        let later = Timestamp::now() + std::time::Duration::from_secs(60);
+        let later = Timestamp::now() + Duration::from_secs(60);
         assert_eq!(last_lines(&layout, later), [""; 0], "somebody else has said that");
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deploykit_core::traits::{
-    Prepared, Release as _, ServiceState, Supervisor, SupervisorError, Switching,
+    InstanceName, Prepared, Release as _, ServiceState, Supervisor, SupervisorError, Switching,
 };
 use deploykit_core::{Cause, Context, Layout, ReleaseId};
 
@@ -105,10 +105,30 @@ fn restarts(stage: &Stage<'_>) {
     let answer = stage.supervisor().restart(&cancelled, &two);
     assert!(matches!(answer, Err(SupervisorError::Cancelled(_))), "{answer:?}");
     stage.runs(true);
+    by_instance(stage, &one);
     stage.supervisor().stop(&calm()).expect("it ends");
     stage.runs(false);
     assert_eq!(stage.in_use(), [], "something runs on");
     cannot_prepare(stage, &two);
+}
+
+/// Each of its instances can be brought over by itself, and is told of by its name; one that it does
+/// not have cannot.
+fn by_instance(stage: &Stage<'_>, release: &SealedRelease) {
+    let supervisor = stage.supervisor();
+    let instances = supervisor.instances();
+    assert_eq!(instances, stage.supervisor().instances(), "its instances change");
+    stage.scene.activate(release);
+    for instance in &instances {
+        supervisor.restart_instance(&calm(), release, instance).expect("it starts");
+        let status = supervisor.status(&calm()).expect("its status");
+        let name = instance.to_string();
+        assert!(status.instances.iter().any(|one| one.name == name), "{name} is not told of");
+        stage.runs(true);
+    }
+    let stranger = InstanceName::new("stranger", Some("7"));
+    let answer = supervisor.restart_instance(&calm(), release, &stranger);
+    assert!(matches!(answer, Err(SupervisorError::Unsupported { .. })), "{answer:?}");
 }
 
 fn cannot_prepare(stage: &Stage<'_>, release: &SealedRelease) {

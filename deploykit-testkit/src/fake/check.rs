@@ -9,6 +9,7 @@ use super::Fakes;
 pub(super) struct FakeCheck {
     pub(super) fakes: Fakes,
     pub(super) name: String,
+    pub(super) path: Option<String>,
 }
 
 impl HealthCheck for FakeCheck {
@@ -23,7 +24,11 @@ impl HealthCheck for FakeCheck {
         if ctx.remaining().is_some_and(|left| left.is_zero()) {
             return Look::NotYet("no time was left to look".into());
         }
-        let found = self.fakes.world().health.get(release.source().digest()).cloned();
+        let digest = release.source().digest();
+        let own = self.path.as_ref().map(|path| format!("{digest} {path}"));
+        let world = self.fakes.world();
+        let found = own.and_then(|own| world.health.get(&own)).or_else(|| world.health.get(digest));
+        let found = found.cloned();
         found.unwrap_or_else(|| Look::Well("ok".into()))
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camino::Utf8PathBuf;
-use deploykit_core::traits::{Activator, BoxError, Look, Switching};
+use deploykit_core::traits::{Activator, BoxError, InstanceName, Look, Switching};
 use deploykit_core::{
     Application, Context, Event, EventKind, EventSink, Layout, Registry, ReleaseId, SourceId,
 };
@@ -31,7 +31,8 @@ pub struct World {
     pub fetched: BTreeSet<SourceId>,
     /// What happens in a build.
     pub build: Option<BuildScript>,
-    /// The health that the fake check sees, by digest; well when there is no entry.
+    /// The health that the fake check sees, by digest, or by digest and `path` with a blank between them;
+    /// well when there is no entry.
     pub health: BTreeMap<String, Look>,
     /// Restarts of these digests fail.
     pub broken_services: Vec<String>,
@@ -45,6 +46,14 @@ pub struct World {
     pub prepared: BTreeMap<String, ReleaseId>,
     /// Releases that are in use beside those.
     pub in_use: Vec<ReleaseId>,
+    /// The instances of the fake service.
+    pub instances: Vec<InstanceName>,
+    /// What each of them runs from.
+    pub running: BTreeMap<String, ReleaseId>,
+    /// How often the fake service was started again since it was last asked to start, by digest.
+    pub restarts: BTreeMap<String, u64>,
+    /// The fake service has failed for good when it runs a release of these digests.
+    pub failed: Vec<String>,
     /// How the fake service is brought over.
     pub switching: Option<Switching>,
     /// What is active, by the application's directory, to the fake activator.
@@ -105,10 +114,10 @@ impl Fakes {
             .check(
                 "fake",
                 Arc::new(move |_, config| {
-                    let name = config.name.clone().unwrap_or_else(|| "fake".into());
+                    let (name, path) = (config.label(), config.path.clone());
                     let settings: serde_json::Value = config.settings.read().map_err(boxed)?;
                     let _ = settings;
-                    Ok(Arc::new(FakeCheck { fakes: check.clone(), name }) as _)
+                    Ok(Arc::new(FakeCheck { fakes: check.clone(), name, path }) as _)
                 }),
             );
         registry

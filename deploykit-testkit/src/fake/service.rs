@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use deploykit_core::traits::{
-    Prepared, Release, ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
+    Instance, InstanceName, Prepared, Release, ServiceState, ServiceStatus, Supervisor,
+    SupervisorError, Switching,
 };
 use deploykit_core::{Context, ReleaseId};
 
-use super::Fakes;
+use super::{Fakes, World};
 
 #[derive(Debug)]
 pub(super) struct FakeService(pub(super) Fakes);
@@ -42,6 +43,16 @@ impl FakeService {
     }
 }
 
+fn instance(world: &World, name: &InstanceName, restarts: u64) -> Instance {
+    let name = name.to_string();
+    let running = world.running.get(&name).cloned();
+    let state = if running.is_some() { ServiceState::Running } else { ServiceState::Stopped };
+    let mut instance = Instance::new(name, state);
+    instance.release = running;
+    instance.restarts = restarts;
+    instance
+}
+
 impl Supervisor for FakeService {
     fn name(&self) -> &'static str {
         "fake"
@@ -53,6 +64,35 @@ impl Supervisor for FakeService {
 
     fn observes(&self) -> bool {
         self.switching() != Switching::Nothing
+    }
+
+    fn is_cheap_to_ask(&self) -> bool {
+        true
+    }
+
+    fn instances(&self) -> Vec<InstanceName> {
+        self.0.world().instances.clone()
+    }
+
+    fn restart_instance(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        instance: &InstanceName,
+    ) -> Result<(), SupervisorError> {
+        let name = instance.to_string();
+        if !self.0.world().instances.contains(instance) {
+            return Err(SupervisorError::Unsupported { what: "restart what it does not have" });
+        }
+        self.0.call(format!("instance {name}"));
+        let started = self.start(ctx, "restart", release);
+        let mut world = self.0.world();
+        world.running.remove(&name);
+        if started.is_ok() {
+            world.running.insert(name, release.id().clone());
+            world.serving = Some(release.id().clone());
+        }
+        started
     }
 
     fn preflight(&self, _: &Context, _: Option<&dyn Release>) -> Result<(), SupervisorError> {
@@ -115,12 +155,27 @@ impl Supervisor for FakeService {
     }
 
     fn status(&self, _: &Context) -> Result<ServiceStatus, SupervisorError> {
-        let state = match &self.0.world().serving {
-            Some(release) => ServiceStatus::new(ServiceState::Running, release.to_string()),
-            None => ServiceStatus::new(ServiceState::Stopped, "nothing runs"),
+        if !self.observes() {
+            return Ok(ServiceStatus::new(ServiceState::Unknown, "nothing is run"));
+        }
+        let world = self.0.world();
+        let Some(release) = &world.serving else {
+            return Ok(ServiceStatus::new(ServiceState::Stopped, "nothing runs"));
         };
-        let unseen = || ServiceStatus::new(ServiceState::Unknown, "nothing is run");
-        Ok(if self.observes() { state } else { unseen() })
+        let is_of = |digest: &String| release.as_str().ends_with(&digest[..12]);
+        let failed = world.failed.iter().any(is_of);
+        let state = if failed { ServiceState::Failed } else { ServiceState::Running };
+        let mut status = ServiceStatus::new(state, release.to_string());
+        let restarts = world.restarts.iter().find(|(digest, _)| is_of(digest));
+        let restarts = restarts.map_or(0, |(_, restarts)| *restarts);
+        status.instances =
+            world.instances.iter().map(|name| instance(&world, name, restarts)).collect();
+        if world.instances.is_empty() {
+            let mut one = Instance::new("fake", state);
+            one.restarts = restarts;
+            status.instances = vec![one];
+        }
+        Ok(status)
     }
 
     fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {
