@@ -53,7 +53,8 @@ commands = [
 # files = [".env"]
 # dirs = ["uploads"]
 
-# The service: a systemd unit, or commands of its own in [service].
+# The service: a unit of systemd; or commands of your own in [service]; or a description of what
+# is to run in [[service]], of which `deploykit unit install` makes the unit.
 # [systemd]
 # unit = "app"
 
