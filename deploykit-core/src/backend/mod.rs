@@ -2,7 +2,7 @@
 
 mod command;
 mod commands;
-mod environment;
+pub(crate) mod environment;
 mod health;
 mod none;
 mod service_log;

@@ -190,8 +190,8 @@ fn unknown_key(unknown: &Unknown) -> Problem {
 /// The table that has this key, if just one has.
 fn table_of(key: &str) -> Option<&'static str> {
     use super::{
-        DiskConfig, HealthConfig, HistoryConfig, ProbationConfig, ReleasesConfig, ServiceConfig,
-        SharedConfig, TimersConfig,
+        DiskConfig, HealthConfig, HistoryConfig, NotifyConfig, ProbationConfig, ReleasesConfig,
+        ServiceConfig, SharedConfig, TimersConfig,
     };
     let tables = [
         ("repo", keys_of::<RepoConfig>()),
@@ -202,6 +202,7 @@ fn table_of(key: &str) -> Option<&'static str> {
         ("timers", keys_of::<TimersConfig>()),
         ("health", keys_of::<HealthConfig>()),
         ("probation", keys_of::<ProbationConfig>()),
+        ("notify", keys_of::<NotifyConfig>()),
         ("releases", keys_of::<ReleasesConfig>()),
         ("disk", keys_of::<DiskConfig>()),
         ("history", keys_of::<HistoryConfig>()),

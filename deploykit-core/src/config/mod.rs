@@ -14,6 +14,7 @@ mod digest;
 mod error;
 mod exposure;
 mod model;
+mod notify;
 mod pattern;
 mod read;
 mod rules;
@@ -31,6 +32,7 @@ mod value;
 pub use check::CheckConfig;
 pub use error::{ConfigError, ConfigErrorKind, Problem};
 pub use model::*;
+pub use notify::NotifyConfig;
 #[cfg(feature = "http")]
 pub(crate) use pattern::PLACEHOLDERS;
 pub use pattern::Pattern;

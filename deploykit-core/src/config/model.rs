@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::check::CheckConfig;
 use super::service::ServiceConfig;
 use super::systemd::{SystemdConfig, TimersConfig};
+use super::notify::NotifyConfig;
 use super::value::{Argv, EnvValue, Period, RelPath, RepoUrl, SecretValue, Settings, Threshold};
 
 /// The whole configuration of one application.
@@ -47,6 +48,9 @@ pub struct Config {
     /// How long a release is watched before it is confirmed.
     #[serde(default)]
     pub probation: ProbationConfig,
+    /// Who is told of deployments that nobody watches.
+    #[serde(default)]
+    pub notify: NotifyConfig,
     /// How many releases are kept.
     #[serde(default)]
     pub releases: ReleasesConfig,

@@ -2,6 +2,7 @@
 
 use super::application::Application;
 use super::error::Error;
+use super::notice::{self, End};
 use super::place::release_in;
 use super::plan::{self, Known};
 use super::recover;
@@ -14,6 +15,7 @@ use super::sweep;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
+use crate::step::Step;
 use crate::traits::{Resolved, ServiceState, Switching};
 
 impl Application {
@@ -53,6 +55,31 @@ impl Application {
     /// What kept the deployment from beginning: nothing has changed then.
     pub fn deploy(&self, ctx: &Context, request: &DeployRequest) -> Result<Report, Error> {
         let ctx = self.masked(ctx);
+        let done = self.deploy_now(&ctx, request);
+        if request.if_changed {
+            self.note_unattended(&ctx, request, &done);
+        }
+        self.send_notices(&ctx);
+        done
+    }
+
+    /// What a timer found: a failure that is no deployment is told of all the same.
+    fn note_unattended(
+        &self,
+        ctx: &Context,
+        request: &DeployRequest,
+        done: &Result<Report, Error>,
+    ) {
+        let asked = words(request);
+        match done {
+            Err(error) if error.is_to_be_told() => self.note_look(ctx, &asked, Some(error)),
+            Ok(report) if report.nothing.is_some() => self.note_look(ctx, &asked, None),
+            _ => {}
+        }
+    }
+
+    fn deploy_now(&self, ctx: &Context, request: &DeployRequest) -> Result<Report, Error> {
+        let ctx = ctx.clone();
         let begun = ctx.clock().monotonic();
         let asked = words(request);
         let mut session = recover::settled(self, &ctx, &asked.to_string(), request.wait)?;
@@ -81,8 +108,9 @@ impl Application {
         }
         self.refuse_unmakeable(&ctx, session.state(), &plan, &resolved)?;
         let resolved = Some(resolved);
-        let run = Start { app: self, ctx, plan, active, resolved, spares: false, begun }
-            .begin(&mut session)?;
+        let (spares, unattended) = (false, request.if_changed);
+        let start = Start { app: self, ctx, plan, active, resolved, spares, unattended, begun };
+        let run = start.begin(&mut session)?;
         Ok(Run { session: Some(session), ..run }.execute())
     }
 
@@ -211,8 +239,16 @@ impl Application {
             let outcome = Outcome::Failed { reason };
             let started =
                 Record::DeploymentStarted { deployment, request: words(request), by, from };
+            let request = words(request);
+            let end = End {
+                failure: Some(notice::refused(&error, Some(Step::Resolve))),
+                wished: !error.is_to_be_told(),
+                ..End::of(deployment, &request, outcome.clone())
+            };
+            let notice = notice::owed(self, ctx, session.state(), end);
             let ended = Record::DeploymentFinished { deployment, outcome };
-            if let Err(error) = session.record(ctx, [started, ended]) {
+            let records = [started, ended].into_iter().chain(notice);
+            if let Err(error) = session.record(ctx, records) {
                 ctx.warn(format!(
                     "the attempt cannot be recorded: {}",
                     super::error::chain(&error)

@@ -228,6 +228,17 @@ impl Error {
         }
     }
 
+    /// Whether those who did not see it are told: not of what will pass by itself, and not of what was
+    /// told when it came about.
+    pub(super) fn is_to_be_told(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Busy | ErrorKind::Cancelled(_) | ErrorKind::Usage => false,
+            ErrorKind::Config | ErrorKind::Failed | ErrorKind::Broken => {
+                !matches!(self, Self::Stuck { .. })
+            }
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -81,6 +81,14 @@ fn describe(kind: &EventKind) -> Option<String> {
     })
 }
 
+/// The last lines of the output of a deployment; none when it is not kept.
+pub(super) fn last_lines(layout: &Layout, deployment: DeploymentId, number: usize) -> Vec<String> {
+    let file = File::open(layout.log(deployment)).ok();
+    let text = file.and_then(|file| read_end(file, LAST).ok()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(number)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
 /// What failed last in a deployment that ended by itself, by its log: the step and its error. Nothing
 /// when it was killed, which the log shows by not coming to an end.
 pub(super) fn last_failure(layout: &Layout, deployment: DeploymentId) -> Option<String> {

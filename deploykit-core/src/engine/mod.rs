@@ -16,6 +16,8 @@ mod error;
 mod inspect;
 mod logfile;
 mod observer;
+mod notice;
+mod notify;
 mod operator;
 mod place;
 mod plan;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::application::Application;
 use super::error::Error;
+use super::notice::{self, End};
 use super::session::Session;
 use super::switch::confirmation;
 use super::{prune, recover};
 use crate::context::Context;
 use crate::event::EventKind;
 use crate::id::ReleaseId;
-use crate::state::{ConfirmedBy, Outcome, Record};
+use crate::state::{ConfirmedBy, Outcome, Record, Request};
 
 /// How long an operator's word waits for the lock: while a release is on probation it is free.
 const SHORT: Duration = Duration::from_secs(5);
@@ -22,6 +23,13 @@ impl Application {
     /// [`Error::NoProbation`] when none is.
     pub fn confirm(&self, ctx: &Context) -> Result<ReleaseId, Error> {
         let ctx = self.masked(ctx);
+        let done = self.confirm_now(&ctx);
+        self.send_notices(&ctx);
+        done
+    }
+
+    fn confirm_now(&self, ctx: &Context) -> Result<ReleaseId, Error> {
+        let ctx = ctx.clone();
         let mut session = Session::begin(self, &ctx, "confirm", SHORT)?;
         session.claim_return(&ctx)?;
         session.notice_link(&ctx)?;
@@ -30,7 +38,10 @@ impl Application {
         let outcome = Outcome::Deployed { verified: true };
         let by = ConfirmedBy::Operator;
         let mut records = confirmation(session.state(), deployment, &release, by);
+        let end = End::of(deployment, &Request::Unknown, outcome.clone());
+        let notice = notice::owed(self, &ctx, session.state(), end);
         records.push(Record::DeploymentFinished { deployment, outcome });
+        records.extend(notice);
         session.record(&ctx, records)?;
         ctx.emit(EventKind::Confirmed { release: release.clone(), verified: true });
         Ok(release)
@@ -66,8 +77,14 @@ impl Application {
     /// What keeps it from removing them.
     pub fn prune(&self, ctx: &Context) -> Result<Vec<ReleaseId>, Error> {
         let ctx = self.masked(ctx);
-        let mut session = recover::settled(self, &ctx, "prune", SHORT)?;
-        let pruned = prune::prune(self, &ctx, &mut session)?;
+        let pruned = self.prune_now(&ctx);
+        self.send_notices(&ctx);
+        pruned
+    }
+
+    fn prune_now(&self, ctx: &Context) -> Result<Vec<ReleaseId>, Error> {
+        let mut session = recover::settled(self, ctx, "prune", SHORT)?;
+        let pruned = prune::prune(self, ctx, &mut session)?;
         pruned.kept.map_or(Ok(pruned.removed), Err)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::application::{Application, Operation};
 use super::error::{Error, chain};
+use super::notice::{self, End};
 use super::report::{Recovery, Report};
 use super::run::{Run, context};
 use super::session::Session;
@@ -15,7 +16,7 @@ use crate::cancel::{Cancelled, Cause};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::lock::is_watching;
-use crate::state::{DeploymentRecord, InProgress, Outcome, Record};
+use crate::state::{DeploymentRecord, InProgress, Outcome, Record, Request};
 use crate::step::Step;
 use crate::traits::{Switching, Verdict};
 
@@ -33,13 +34,19 @@ impl Application {
     /// [`Error::Lock`] when a deployment is going on; what keeps it from putting things right.
     pub fn recover(&self, ctx: &Context) -> Result<Recovery, Error> {
         let ctx = self.masked(ctx);
-        let session = Session::begin(self, &ctx, "recover", Duration::ZERO)?;
+        let done = self.recover_now(&ctx);
+        self.send_notices(&ctx);
+        done
+    }
+
+    fn recover_now(&self, ctx: &Context) -> Result<Recovery, Error> {
+        let session = Session::begin(self, ctx, "recover", Duration::ZERO)?;
         let watched = match &session.state().probation {
             Some(probation) => is_watching(&self.layout, probation.deployment)?,
             None => false,
         };
         let patience = if watched { Patience::WatchedElsewhere } else { Patience::Full };
-        Ok(put_right(self, &ctx, session, patience, &mut BTreeSet::new())?.recovery)
+        Ok(put_right(self, ctx, session, patience, &mut BTreeSet::new())?.recovery)
     }
 }
 
@@ -170,17 +177,17 @@ fn finish(
     let deployment = progress.deployment;
     let Some(record) = session.state().deployment(deployment).cloned() else {
         let outcome = Outcome::Failed { reason: KILLED.into() };
-        return close(ctx, session, deployment, outcome);
+        return close(app, ctx, session, deployment, outcome);
     };
     ctx.note(format!("deployment {} ({}) was broken off", record.id, record.request));
     let phase = match standing(&session, &record, progress) {
         Standing::Nothing => {
             abort_prepared(app, ctx, &session, &record, progress);
             let outcome = Outcome::Failed { reason: KILLED.into() };
-            return close(ctx, session, deployment, outcome);
+            return close(app, ctx, session, deployment, outcome);
         }
         Standing::Confirmed { verified } => {
-            return close(ctx, session, deployment, Outcome::Deployed { verified });
+            return close(app, ctx, session, deployment, Outcome::Deployed { verified });
         }
         Standing::Activated => Phase::Activating,
         Standing::Reverting(fault) => Phase::RevertingLink(fault),
@@ -217,13 +224,18 @@ fn standing(session: &Session, record: &DeploymentRecord, progress: &InProgress)
 }
 
 fn close(
+    app: &Application,
     ctx: &Context,
     mut session: Session,
     deployment: DeploymentId,
     outcome: Outcome,
 ) -> Result<(Session, Outcome, Option<Report>), Error> {
+    let request = session.state().deployment(deployment).map(|record| record.request.clone());
+    let request = request.unwrap_or(Request::Unknown);
+    let end = End::of(deployment, &request, outcome.clone());
+    let notice = notice::owed(app, ctx, session.state(), end);
     let finished = Record::DeploymentFinished { deployment, outcome: outcome.clone() };
-    session.record(ctx, [finished])?;
+    session.record(ctx, [finished].into_iter().chain(notice))?;
     Ok((session, outcome, None))
 }
 
@@ -321,6 +333,7 @@ fn resume(
         decided_elsewhere: None,
         ended_elsewhere: false,
         resumed: true,
+        unattended: false,
         ignoring: Vec::new(),
         passed_over: None,
         begun: ctx.clock().monotonic(),

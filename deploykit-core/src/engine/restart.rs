@@ -22,6 +22,13 @@ impl Application {
     /// when an earlier deployment cannot be brought to its end.
     pub fn restart(&self, ctx: &Context, request: &RestartRequest) -> Result<Report, Error> {
         let ctx = self.masked(ctx);
+        let done = self.restart_now(&ctx, request);
+        self.send_notices(&ctx);
+        done
+    }
+
+    fn restart_now(&self, ctx: &Context, request: &RestartRequest) -> Result<Report, Error> {
+        let ctx = ctx.clone();
         let begun = ctx.clock().monotonic();
         let asked = Request::Restart;
         let mut session = recover::settled(self, &ctx, &asked.to_string(), request.wait)?;
@@ -36,7 +43,9 @@ impl Application {
         }
         let plan = plan::restart(&known, asked, &active);
         let active = Some(active);
-        let start = Start { app: self, ctx, plan, active, resolved: None, spares: false, begun };
+        let (spares, unattended) = (false, false);
+        let start =
+            Start { app: self, ctx, plan, active, resolved: None, spares, unattended, begun };
         let run = start.begin(&mut session)?;
         Ok(Run { session: Some(session), ..run }.execute())
     }

@@ -23,6 +23,13 @@ impl Application {
     /// What kept the rollback from beginning: nothing has changed then.
     pub fn rollback(&self, ctx: &Context, request: &RollbackRequest) -> Result<Report, Error> {
         let ctx = self.masked(ctx);
+        let done = self.rollback_now(&ctx, request);
+        self.send_notices(&ctx);
+        done
+    }
+
+    fn rollback_now(&self, ctx: &Context, request: &RollbackRequest) -> Result<Report, Error> {
+        let ctx = ctx.clone();
         let begun = ctx.clock().monotonic();
         let asked = Request::Rollback { to: request.to.clone() };
         let session = Session::begin(self, &ctx, &asked.to_string(), request.wait)?;
@@ -52,7 +59,9 @@ impl Application {
         // Who goes to what is not trusted takes that back, and says nothing of what they leave.
         let spares = active.as_ref().map(|release| &release.id) != seen.as_ref()
             || !target.state.is_trusted();
-        let start = Start { app: self, ctx, plan, active, resolved: None, spares, begun };
+        let unattended = false;
+        let start =
+            Start { app: self, ctx, plan, active, resolved: None, spares, unattended, begun };
         let run = start.begin(&mut session)?;
         Ok(Run { session: Some(session), ..run }.execute())
     }

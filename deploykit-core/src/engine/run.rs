@@ -79,6 +79,8 @@ pub(super) struct Run<'a> {
     pub(super) ended_elsewhere: bool,
     /// It was broken off and is taken up again, by a command that may only have come by.
     pub(super) resumed: bool,
+    /// Nobody asked for this one in particular: a timer tries it again and again.
+    pub(super) unattended: bool,
     /// What cancels nothing any more, until the run has ended: the handle is the caller's.
     pub(super) ignoring: Vec<Cause>,
     /// What was asked for while it was ignored.
@@ -245,8 +247,10 @@ impl Run<'_> {
         let (deployment, told) = (self.deployment, outcome.clone());
         let ended = Record::DeploymentFinished { deployment, outcome: told };
         let ended = Some(ended).filter(|_| settled);
-        let to_record = !self.ended_elsewhere && (settled || !self.owed.is_empty());
-        if to_record && let Err(error) = self.record(ended) {
+        let notice = if self.ended_elsewhere { None } else { self.notice(&outcome, settled) };
+        let to_record = settled || !self.owed.is_empty() || notice.is_some();
+        let to_record = to_record && !self.ended_elsewhere;
+        if to_record && let Err(error) = self.record(ended.into_iter().chain(notice)) {
             self.ctx.warn(format!(
                 "the outcome cannot be recorded; `deploykit recover` will: {}",
                 super::error::chain(&error)

@@ -63,13 +63,15 @@ pub(super) struct Start<'a> {
     pub(super) resolved: Option<Resolved>,
     /// What is left is not what the operator wanted to leave.
     pub(super) spares: bool,
+    /// Nobody asked for this one in particular.
+    pub(super) unattended: bool,
     pub(super) begun: std::time::Duration,
 }
 
 impl<'a> Start<'a> {
     /// Records that it begins.
     pub(super) fn begin(self, session: &mut Session) -> Result<Run<'a>, Error> {
-        let Self { app, ctx, mut plan, active, resolved, spares, begun } = self;
+        let Self { app, ctx, mut plan, active, resolved, spares, unattended, begun } = self;
         app.preflight(&ctx, session.state(), &mut plan)?;
         let (target, runtime) = app.aim(session.state(), &plan);
         let there = app.operation(&runtime)?;
@@ -122,6 +124,7 @@ impl<'a> Start<'a> {
             decided_elsewhere: None,
             ended_elsewhere: false,
             resumed: false,
+            unattended,
             ignoring: Vec::new(),
             passed_over: None,
             begun,

@@ -74,6 +74,11 @@ impl Layout {
         self.private().join("watch-beside.lock")
     }
 
+    /// The lock of who sends the notices.
+    pub fn notify_lock(&self) -> Utf8PathBuf {
+        self.private().join("notify.lock")
+    }
+
     /// The journal.
     pub fn journal(&self) -> Utf8PathBuf {
         self.private().join("journal")

@@ -88,6 +88,8 @@ pub(crate) enum Which {
     Watch,
     /// Of whoever watches one while the watcher of another, which has ended, still has that.
     WatchBeside,
+    /// Of who sends the notices.
+    Notify,
 }
 
 impl Which {
@@ -99,6 +101,7 @@ impl Which {
             Self::Main => layout.lock(),
             Self::Watch => layout.watch_lock(),
             Self::WatchBeside => layout.watch_beside_lock(),
+            Self::Notify => layout.notify_lock(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod journal;
 mod layout;
 pub(crate) mod lock;
 pub(crate) mod model;
+mod notice;
 mod record;
 
 pub use files::FileError;
@@ -14,5 +15,9 @@ pub use lock::{Holder, Lock, LockError};
 pub use model::{
     Activation, BadSource, DeploymentRecord, Hold, InProgress, ProbationRecord, ReleaseRecord,
     RevertRecord, State,
+};
+pub use notice::{
+    NOTICE_FORMAT, NOTICE_TRIES, Notice, NoticeEvent, NoticeFailure, NoticeNow, NoticeRelease,
+    Notices, OwedNotice, Told,
 };
 pub use record::{Actor, ConfirmedBy, Entry, Outcome, Record, Request};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::notice::Notices;
 use super::record::{Actor, Outcome, Request};
 use crate::config::RuntimeConfig;
 use crate::id::{BuildDigest, DeploymentId, Identity, ReleaseId, SourceId};
@@ -269,6 +270,9 @@ pub struct State {
     /// is recorded, as far as is known.
     #[serde(default)]
     pub serves: Option<ReleaseId>,
+    /// What was told outside of the terminal, and what is to be.
+    #[serde(default)]
+    pub notices: Notices,
     /// Whether an existing installation was looked for.
     pub adopted: bool,
 }

@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::notice::Notice;
 use crate::config::RuntimeConfig;
 use crate::id::{BuildDigest, DeploymentId, ReleaseId, Revision, SourceId};
 use crate::time::Timestamp;
@@ -352,6 +353,23 @@ pub enum Record {
     Unheld {
         /// By whom.
         by: Actor,
+    },
+    /// A notice is to be sent.
+    NoticeOwed {
+        /// What it tells.
+        notice: Box<Notice>,
+    },
+    /// A notice was sent.
+    NoticeSent {
+        /// Its number.
+        notice: u64,
+    },
+    /// A notice could not be sent. After the fifth time it is given up.
+    NoticeFailed {
+        /// Its number.
+        notice: u64,
+        /// Why.
+        reason: String,
     },
     /// A record of a newer version.
     #[serde(other)]

@@ -34,6 +34,7 @@ pub(super) fn broken(
     shared::check(&mut rules, &config.shared);
     service::check(&mut rules, config);
     health::check(&mut rules, &config.health);
+    rules.longer_than_nothing(&["notify", "timeout"], config.notify.timeout);
     if let Some(registry) = registry {
         backends::check(&mut rules, config, registry);
     }

@@ -78,6 +78,9 @@ impl State {
             }
             Record::Held { by, reason } => self.hold = Some(Hold { by, since: at, reason }),
             Record::Unheld { .. } => self.hold = None,
+            Record::NoticeOwed { notice } => self.notices.owe(*notice),
+            Record::NoticeSent { notice } => self.notices.sent(notice),
+            Record::NoticeFailed { notice, .. } => self.notices.failed(notice),
             Record::Unknown => {}
             other => self.apply_to_release(at, other),
         }
