@@ -148,6 +148,10 @@ fn every_configuration_is_valid() {
 fn every_json_can_be_read() {
     for file in files() {
         for block in blocks(&read(&file)).into_iter().filter(|block| block.kind == "json") {
+            // One value over several lines, or one a line.
+            if serde_json::from_str::<serde_json::Value>(&block.text).is_ok() {
+                continue;
+            }
             for line in block.text.lines() {
                 let read: Result<serde_json::Value, _> = serde_json::from_str(line);
                 assert!(read.is_ok(), "{}:{}: {read:?}: {line}", file.display(), block.line);
