@@ -74,6 +74,7 @@ fn deployment(
         release: None,
         runtime: None,
         spares: false,
+        demand: None,
     };
     let created = Record::ReleaseCreated {
         deployment,

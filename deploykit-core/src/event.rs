@@ -150,6 +150,15 @@ pub enum EventKind {
         /// It is decided by then.
         deadline: Timestamp,
     },
+    /// Somebody must confirm the release over a new connection, or it is taken back.
+    ConfirmationAwaited {
+        /// Which release.
+        release: ReleaseId,
+        /// By then.
+        deadline: Timestamp,
+        /// What to type in a new login.
+        command: String,
+    },
     /// A health check or the service's backend gave another answer than before.
     HealthChanged {
         /// The name of the check.
@@ -204,6 +213,7 @@ impl EventKind {
             | Self::StepFailed { error: text, .. }
             | Self::Output { line: text, .. }
             | Self::HealthChanged { detail: text, .. }
+            | Self::ConfirmationAwaited { command: text, .. }
             | Self::Warning { message: text }
             | Self::Note { message: text }
             | Self::DeploymentFinished { outcome: text, .. } => mask(text),

@@ -50,6 +50,7 @@ fn killed(app: &FakeApp, one: &ReleaseId, two: &ReleaseId, more: &[Record]) {
             release: Some(one.clone()),
             runtime: None,
             spares: false,
+            demand: None,
         },
         Record::ServicePrepared { deployment, prepared: Prepared { token } },
     ];

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::check::CheckConfig;
+use super::notify::NotifyConfig;
 use super::service::ServiceConfig;
 use super::systemd::{SystemdConfig, TimersConfig};
-use super::notify::NotifyConfig;
 use super::value::{Argv, EnvValue, Period, RelPath, RepoUrl, SecretValue, Settings, Threshold};
 
 /// The whole configuration of one application.
@@ -219,6 +219,18 @@ impl Default for HealthConfig {
     }
 }
 
+/// Whether somebody must confirm a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Confirmation {
+    /// Health alone decides.
+    #[default]
+    None,
+    /// Somebody must, over a new connection; else the previous release returns.
+    Required,
+}
+
 /// How long a release is watched before it is confirmed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -228,11 +240,21 @@ impl Default for HealthConfig {
 pub struct ProbationConfig {
     /// How long the service must stay well after it was first well.
     pub duration: Period,
+    /// Whether somebody must confirm each deployment over a new connection: `none` or `required`.
+    pub confirmation: Confirmation,
+}
+
+impl ProbationConfig {
+    /// How long there is time to confirm a deployment when nothing else is said: as long as it is
+    /// watched, and a minute at least.
+    pub fn confirmation_window(&self) -> Period {
+        self.duration.max(Period::from_secs(60))
+    }
 }
 
 impl Default for ProbationConfig {
     fn default() -> Self {
-        Self { duration: Period::from_secs(10) }
+        Self { duration: Period::from_secs(10), confirmation: Confirmation::None }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::id::Revision;
 use crate::registry::{BackendRequest, Registry, RegistryError};
 use crate::secret::Masker;
-use crate::state::{Actor, Layout, State, read_state};
+use crate::state::{Actor, Connection, Layout, State, read_state};
 use crate::traits::{
     Activator, Builder, HealthCheck, InstanceName, Release, Resolved, Source, Supervisor,
 };
@@ -36,6 +36,7 @@ pub struct Application {
     config_path: Option<Utf8PathBuf>,
     registry: Registry,
     pub(super) actor: Actor,
+    pub(super) connection: Connection,
     masker: Masker,
 }
 
@@ -48,6 +49,7 @@ pub struct ApplicationBuilder {
     config_path: Option<Utf8PathBuf>,
     registry: Registry,
     actor: Option<Actor>,
+    connection: Option<Connection>,
     masker: Masker,
 }
 
@@ -73,6 +75,13 @@ impl ApplicationBuilder {
     /// What is done is recorded as done by `actor`.
     pub fn actor(mut self, actor: Actor) -> Self {
         self.actor = Some(actor);
+        self
+    }
+
+    /// What is done is asked for over this connection: by it is told whether who confirms a deployment
+    /// came over a new one. Without it, that of this process.
+    pub fn connection(mut self, connection: Connection) -> Self {
+        self.connection = Some(connection);
         self
     }
 
@@ -106,6 +115,7 @@ impl ApplicationBuilder {
             config_path,
             registry: self.registry,
             actor,
+            connection: self.connection.unwrap_or_else(Connection::current),
             masker: self.masker,
         })
     }
@@ -120,6 +130,7 @@ impl Application {
             config_path: None,
             registry: Registry::built_in(),
             actor: None,
+            connection: None,
             masker: Masker::default(),
         }
     }

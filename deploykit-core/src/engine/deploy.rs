@@ -12,7 +12,7 @@ use super::run::Run;
 use super::session::Session;
 use super::start::Start;
 use super::sweep;
-use crate::config::RuntimeConfig;
+use crate::config::{Confirmation, RuntimeConfig};
 use crate::context::Context;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
@@ -123,6 +123,10 @@ impl Application {
         resolved: &Resolved,
     ) -> Result<Plan, Error> {
         let mut known = self.known(state, active, &self.config.runtime())?;
+        let probation = &self.config.probation;
+        let required = probation.confirmation == Confirmation::Required;
+        let required = required.then(|| probation.confirmation_window());
+        known.confirm_within = request.confirm_within.or(required);
         let revision = self.effective(&request.revision)?;
         let mut plan = plan::deploy(&known, words(request), revision.clone(), resolved);
         // Whether it runs is only looked at where something follows from it.
@@ -207,6 +211,7 @@ impl Application {
             service: operation.supervisor.name().to_owned(),
             switching: way.switching,
             watched: way.watched,
+            confirm_within: None,
             down: None,
         })
     }

@@ -10,6 +10,7 @@ use crate::id::{DeploymentId, ReleaseId, SourceId};
 use crate::process::ProcessError;
 use crate::registry::RegistryError;
 use crate::state::{FileError, Hold, JournalError, LockError, ProbationRecord};
+use crate::time::Timestamp;
 use crate::traits::{ActivatorError, BoxError, SourceError, SupervisorError};
 
 /// What an error means for whoever called: the exit code follows from it.
@@ -149,6 +150,24 @@ pub enum Error {
     /// There is no probation that could be confirmed.
     #[error("nothing is on probation")]
     NoProbation,
+    /// Who confirms came over the connection that has deployed: that proves nothing.
+    #[error(
+        "deployment {deployment} must be confirmed over a new connection, and this one was there before"
+    )]
+    SameConnection {
+        /// Which.
+        deployment: DeploymentId,
+        /// What to type in a new login.
+        command: String,
+    },
+    /// The time to confirm it is over.
+    #[error("deployment {deployment} was to be confirmed until {deadline}: it is taken back")]
+    TooLate {
+        /// Which.
+        deployment: DeploymentId,
+        /// When that was.
+        deadline: Timestamp,
+    },
     /// There is no such deployment.
     #[error("there is no deployment {}", id.map_or_else(|| "yet".to_owned(), |id| id.to_string()))]
     NoSuchDeployment {
@@ -278,6 +297,9 @@ impl Error {
             Self::NoSuchRelease { .. } | Self::AmbiguousRelease { .. } => {
                 Some("`deploykit list` shows what there is".into())
             }
+            Self::SameConnection { command, .. } => Some(format!(
+                "that this shell still works shows nothing of a new login; there, type: {command}"
+            )),
             Self::NoSuchDeployment { id: Some(_) } => {
                 Some("`deploykit history` shows what there is".into())
             }

@@ -68,6 +68,9 @@ fn describe(kind: &EventKind) -> Option<String> {
         EventKind::ProbationStarted { release, deadline } => {
             format!("{release} is on probation until {deadline}")
         }
+        EventKind::ConfirmationAwaited { release, deadline, command } => {
+            format!("{release} must be confirmed from a new login until {deadline}: {command}")
+        }
         EventKind::HealthChanged { check, well, detail } => {
             format!("{check} is {}{}", if *well { "well" } else { "not well" }, behind(detail))
         }

@@ -10,14 +10,15 @@
 
 mod adopt;
 mod application;
+mod confirm;
 mod deploy;
 mod disk;
 mod error;
 mod inspect;
 mod logfile;
-mod observer;
 mod notice;
 mod notify;
+mod observer;
 mod operator;
 mod place;
 mod plan;

@@ -145,7 +145,8 @@ fn mask(app: &Application, notice: &mut Notice) {
     mask(&mut notice.request);
 }
 
-fn host() -> String {
+/// The name of this host.
+pub(super) fn host() -> String {
     let name = nix::unistd::gethostname().ok();
     name.and_then(|name| name.into_string().ok()).unwrap_or_default()
 }

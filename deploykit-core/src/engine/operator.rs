@@ -1,52 +1,19 @@
-//! What an operator decides: confirm, hold, unhold, prune.
+//! What an operator decides: hold, unhold, prune.
 
 use std::time::Duration;
 
 use super::application::Application;
 use super::error::Error;
-use super::notice::{self, End};
 use super::session::Session;
-use super::switch::confirmation;
 use super::{prune, recover};
 use crate::context::Context;
-use crate::event::EventKind;
 use crate::id::ReleaseId;
-use crate::state::{ConfirmedBy, Outcome, Record, Request};
+use crate::state::Record;
 
 /// How long an operator's word waits for the lock: while a release is on probation it is free.
-const SHORT: Duration = Duration::from_secs(5);
+pub(super) const SHORT: Duration = Duration::from_secs(5);
 
 impl Application {
-    /// Confirms the release that is on probation, now.
-    ///
-    /// # Errors
-    /// [`Error::NoProbation`] when none is.
-    pub fn confirm(&self, ctx: &Context) -> Result<ReleaseId, Error> {
-        let ctx = self.masked(ctx);
-        let done = self.confirm_now(&ctx);
-        self.send_notices(&ctx);
-        done
-    }
-
-    fn confirm_now(&self, ctx: &Context) -> Result<ReleaseId, Error> {
-        let ctx = ctx.clone();
-        let mut session = Session::begin(self, &ctx, "confirm", SHORT)?;
-        session.claim_return(&ctx)?;
-        session.notice_link(&ctx)?;
-        let probation = session.state().probation.clone().ok_or(Error::NoProbation)?;
-        let (release, deployment) = (probation.release, probation.deployment);
-        let outcome = Outcome::Deployed { verified: true };
-        let by = ConfirmedBy::Operator;
-        let mut records = confirmation(session.state(), deployment, &release, by);
-        let end = End::of(deployment, &Request::Unknown, outcome.clone());
-        let notice = notice::owed(self, &ctx, session.state(), end);
-        records.push(Record::DeploymentFinished { deployment, outcome });
-        records.extend(notice);
-        session.record(&ctx, records)?;
-        ctx.emit(EventKind::Confirmed { release: release.clone(), verified: true });
-        Ok(release)
-    }
-
     /// Pins the present release: nothing that nobody named is deployed until [`unhold`](Self::unhold).
     ///
     /// # Errors

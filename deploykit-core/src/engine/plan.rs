@@ -2,7 +2,7 @@
 
 use super::prune::{self, Next};
 use super::report::{Action, Plan};
-use crate::config::{CheckConfig, Config, RuntimeConfig};
+use crate::config::{CheckConfig, Config, Period, RuntimeConfig};
 use crate::id::{Identity, ReleaseId, Revision, SourceId};
 use crate::state::{Hold, ReleaseRecord, Request, State};
 use crate::step::Step;
@@ -18,6 +18,8 @@ pub(super) struct Known<'a> {
     pub(super) service: String,
     pub(super) switching: Switching,
     pub(super) watched: bool,
+    /// So long somebody has time to confirm it, when somebody must.
+    pub(super) confirm_within: Option<Period>,
     /// What there is to say of the service of the active release, when it is seen not to run.
     pub(super) down: Option<String>,
 }
@@ -37,13 +39,13 @@ pub(super) fn preparation(config: &Config) -> Vec<Step> {
 }
 
 /// The steps after the release is made.
-fn activation(known: &Known<'_>, switching: Switching) -> Vec<Step> {
+fn activation(watched: bool, switching: Switching) -> Vec<Step> {
     let mut steps = match switching {
         Switching::Nothing => vec![Step::Activate],
         Switching::Restart => vec![Step::Activate, Step::Service],
         Switching::Overlap => vec![Step::Prepare, Step::Activate, Step::Service],
     };
-    if known.watched {
+    if watched {
         steps.push(Step::Verify);
     }
     steps.extend([Step::Confirm, Step::Prune]);
@@ -94,7 +96,14 @@ pub(super) fn restart(known: &Known<'_>, request: Request, active: &ReleaseRecor
 
 fn compose(known: &Known<'_>, request: Request, action: Action, aim: Aim) -> Plan {
     let switching = switching(known, &action);
-    let activation = activation(known, switching);
+    // What only starts the same again, or only looks otherwise, has nothing to go back to.
+    let changes = match action {
+        Action::Build | Action::Activate => true,
+        Action::Reconfigure => switching != Switching::Nothing,
+        Action::Nothing { .. } | Action::Restart => false,
+    };
+    let confirm_within = known.confirm_within.filter(|_| changes);
+    let activation = activation(known.watched || confirm_within.is_some(), switching);
     let steps = match action {
         Action::Nothing { .. } => Vec::new(),
         Action::Build => [preparation(known.config), activation].concat(),
@@ -123,6 +132,7 @@ fn compose(known: &Known<'_>, request: Request, action: Action, aim: Aim) -> Pla
         service: known.service.clone(),
         switching,
         checks: known.config.health.checks.iter().map(CheckConfig::label).collect(),
+        confirm_within,
         prune,
     }
 }
@@ -229,6 +239,7 @@ mod tests {
             service: "fake".into(),
             switching: Switching::Restart,
             watched: true,
+            confirm_within: None,
             down: None,
         }
     }

@@ -11,7 +11,7 @@ use super::report::{Recovery, Report};
 use super::run::{Run, context};
 use super::session::Session;
 use super::sweep;
-use super::transition::{Course, Fault, Happened, Phase, next};
+use super::transition::{Course, Fault, Happened, Phase, next, unconfirmed};
 use crate::cancel::{Cancelled, Cause};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
@@ -304,8 +304,9 @@ fn resume(
         back: back.as_ref().map(Operation::way),
         stays: true,
         again: reconfigure && progress.runtime.is_none(),
+        unconfirmed: progress.demand.as_ref().map(|_| unconfirmed(&record.request)),
     };
-    let phase = first_phase(&course, &session, record.id, reconfigure, phase)?;
+    let phase = first_phase(&course, ctx, &session, record.id, reconfigure, phase)?;
     let from_path = from.as_ref().and_then(|from| session.state().release(from));
     let from_path = from_path.map(|release| release.path.clone());
     let run = Run {
@@ -334,6 +335,7 @@ fn resume(
         ended_elsewhere: false,
         resumed: true,
         unattended: false,
+        confirm_within: progress.demand.as_ref().map(|demand| demand.within),
         ignoring: Vec::new(),
         passed_over: None,
         begun: ctx.clock().monotonic(),
@@ -351,17 +353,21 @@ fn resume(
 /// The phase to go on with. Only what may not have been done is done again.
 fn first_phase(
     course: &Course,
+    ctx: &Context,
     session: &Session,
     deployment: DeploymentId,
     reconfigure: bool,
     phase: Phase,
 ) -> Result<Phase, Error> {
-    let on_probation =
-        session.state().probation.as_ref().is_some_and(|p| p.deployment == deployment);
+    let probation = session.state().probation.as_ref().filter(|p| p.deployment == deployment);
+    let on_probation = probation.is_some();
+    let is_too_late = probation.is_some_and(|p| p.confirmation && p.deadline <= ctx.now());
     // The link goes last, so the service has been stopped when it is gone.
     let stopped =
         course.there.switching == Switching::Nothing || session.activator.active()?.is_none();
     Ok(match phase {
+        // However well it may be: nobody has shown that the host can still be reached.
+        Phase::Activating if is_too_late => next(course, Phase::Watching, Happened::Done),
         // Of two configurations of one release nothing tells which one the service runs with.
         Phase::Activating if on_probation && (!reconfigure || course.again) => Phase::Watching,
         Phase::Activating => next(course, phase, Happened::Done),

@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cause;
+use crate::config::Period;
 use crate::id::{DeploymentId, ReleaseId, Revision, SourceId};
 use crate::state::{
     Activation, DeploymentRecord, Hold, Holder, Outcome, ProbationRecord, ReleaseRecord, Request,
@@ -61,6 +62,9 @@ pub struct Plan {
     pub switching: Switching,
     /// The health checks.
     pub checks: Vec<String>,
+    /// Somebody must confirm it over a new connection within this time; else it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within: Option<Period>,
     /// The releases that will be removed when it succeeds.
     pub prune: Vec<ReleaseId>,
     /// What a person should know before.
@@ -226,6 +230,9 @@ pub struct Status {
     pub checks: Vec<CheckView>,
     /// A probation that goes on.
     pub probation: Option<ProbationRecord>,
+    /// What to type, over a new connection, to confirm that; nothing where nobody has to.
+    #[serde(default)]
+    pub confirm_with: Option<String>,
     /// Who is deploying now.
     pub busy: Option<Holder>,
     /// Who is watching a probation now.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Period;
 use crate::id::Revision;
 
 /// Deploy a revision.
@@ -25,6 +26,9 @@ pub struct DeployRequest {
     /// Nobody asked for this one in particular: a timer, a hook. What would need a person's word
     /// (a bad source, a hold) is then passed over in peace.
     pub if_changed: bool,
+    /// Somebody must confirm it over a new connection within this time, whatever the configuration
+    /// says; else the previous release returns.
+    pub confirm_within: Option<Period>,
     /// How long to wait for another deployment to end.
     pub wait: Duration,
 }
@@ -61,6 +65,14 @@ impl DeployRequest {
         self
     }
 
+    /// Somebody must confirm it over a new connection within this time; else the previous release
+    /// returns.
+    #[must_use]
+    pub fn confirm_within(mut self, within: Period) -> Self {
+        self.confirm_within = Some(within);
+        self
+    }
+
     /// Wait so long for another deployment to end.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
@@ -79,6 +91,9 @@ pub struct RollbackRequest {
     pub to: Option<String>,
     /// Go there although it is marked bad, or was never confirmed.
     pub retry: bool,
+    /// Somebody must confirm it over a new connection within this time; else what was active before
+    /// returns. The configuration does not demand that of a rollback.
+    pub confirm_within: Option<Period>,
     /// How long to wait for another deployment to end.
     pub wait: Duration,
 }
@@ -92,6 +107,14 @@ impl RollbackRequest {
     /// To a certain release or revision.
     pub fn to(target: impl Into<String>) -> Self {
         Self { to: Some(target.into()), ..Self::default() }
+    }
+
+    /// Somebody must confirm it over a new connection within this time; else what was active before
+    /// returns.
+    #[must_use]
+    pub fn confirm_within(mut self, within: Period) -> Self {
+        self.confirm_within = Some(within);
+        self
     }
 
     /// Go there although it is marked bad, or was never confirmed.

@@ -54,7 +54,8 @@ impl Application {
         };
         let active = session.active()?.cloned();
         let target = target::of_rollback(session.state(), active.as_ref(), request)?.clone();
-        let known = self.known(session.state(), active.as_ref(), &self.recorded(&target))?;
+        let mut known = self.known(session.state(), active.as_ref(), &self.recorded(&target))?;
+        known.confirm_within = request.confirm_within;
         let plan = plan::rollback(&known, asked, &target);
         // Who goes to what is not trusted takes that back, and says nothing of what they leave.
         let spares = active.as_ref().map(|release| &release.id) != seen.as_ref()

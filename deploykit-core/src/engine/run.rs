@@ -19,6 +19,7 @@ use super::stored::StoredRelease;
 use super::transition::{Course, Happened, Phase, first, next};
 use super::trouble::Trouble;
 use crate::cancel::Cause;
+use crate::config::Period;
 use crate::context::Context;
 use crate::event::{EventKind, EventSink, Sinks, millis};
 use crate::id::{DeploymentId, ReleaseId};
@@ -81,6 +82,8 @@ pub(super) struct Run<'a> {
     pub(super) resumed: bool,
     /// Nobody asked for this one in particular: a timer tries it again and again.
     pub(super) unattended: bool,
+    /// Somebody must confirm it within this time.
+    pub(super) confirm_within: Option<Period>,
     /// What cancels nothing any more, until the run has ended: the handle is the caller's.
     pub(super) ignoring: Vec<Cause>,
     /// What was asked for while it was ignored.

@@ -6,10 +6,10 @@ use super::report::{Action, Plan};
 use super::run::{Making, Run, context};
 use super::session::Session;
 use super::stored::StoredRelease;
-use super::transition::Course;
+use super::transition::{Course, unconfirmed};
 use crate::config::RuntimeConfig;
 use crate::context::Context;
-use crate::state::{Record, ReleaseRecord, Request, State};
+use crate::state::{Demand, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
 use crate::traits::{Resolved, Switching};
 
@@ -87,6 +87,7 @@ impl<'a> Start<'a> {
         // What is tried is recorded with the release when it has proved good.
         let other = target.filter(|target| target.runtime.as_deref() != Some(&runtime));
         record_start(app, &ctx, session, &plan, other.map(|_| runtime), spares)?;
+        let confirm_within = plan.confirm_within;
         session.lock.doing(plan.request.to_string());
         // That is where the link leads, but for a release that was never decided about.
         let link_before = session.activator.active()?;
@@ -125,6 +126,7 @@ impl<'a> Start<'a> {
             ended_elsewhere: false,
             resumed: false,
             unattended,
+            confirm_within,
             ignoring: Vec::new(),
             passed_over: None,
             begun,
@@ -145,10 +147,10 @@ fn record_start(
     let by = app.actor.clone();
     let (source, release) = (plan.source.clone(), plan.to.clone());
     let started = Record::DeploymentStarted { deployment, request, by, from };
-    session.record(
-        ctx,
-        [started, Record::DeploymentResolved { deployment, source, release, runtime, spares }],
-    )
+    let demand = plan.confirm_within.map(|within| Demand::new(within, app.connection.clone()));
+    let resolved =
+        Record::DeploymentResolved { deployment, source, release, runtime, spares, demand };
+    session.record(ctx, [started, resolved])
 }
 
 /// The course of a plan.
@@ -164,5 +166,6 @@ fn course(plan: &Plan, there: &Operation, back: Option<&Operation>) -> Course {
         back: back.map(way),
         stays: again || matches!(plan.request, Request::Rollback { .. }),
         again,
+        unconfirmed: plan.confirm_within.map(|_| unconfirmed(&plan.request)),
     }
 }

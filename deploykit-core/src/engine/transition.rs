@@ -14,7 +14,7 @@
 //! it.
 
 use crate::cancel::Cause;
-use crate::state::Outcome;
+use crate::state::{Outcome, Request};
 use crate::step::Step;
 use crate::traits::Switching;
 
@@ -32,6 +32,16 @@ pub(crate) struct Course {
     pub(crate) stays: bool,
     /// The service of the active release is only started again: there is nothing to go back to.
     pub(crate) again: bool,
+    /// Why it is left when it was well all the time and nobody has confirmed it; nothing where nobody
+    /// has to.
+    pub(crate) unconfirmed: Option<Fault>,
+}
+
+/// Why what nobody has confirmed is left. A timer must not bring it again, so what was deployed counts
+/// as bad; what an operator went back to has been good, and stays so.
+pub(crate) fn unconfirmed(request: &Request) -> Fault {
+    let reason = "nobody confirmed it over a new connection in time".to_owned();
+    Fault { reason, bad: !matches!(request, Request::Rollback { .. }) }
 }
 
 /// How a service gets to a release.
@@ -157,13 +167,15 @@ pub(crate) fn next(course: &Course, phase: Phase, happened: Happened) -> Phase {
             )),
             Some(fault) => go_back(course, fault),
         },
-        Phase::Watching => match fault(happened) {
-            None => Phase::Confirming,
-            Some(fault) if course.stays && !fault.bad => Phase::Stuck(format!(
+        Phase::Watching => match (fault(happened), &course.unconfirmed) {
+            // What somebody has to confirm is confirmed by nobody else.
+            (None, Some(fault)) => go_back(course, fault.clone()),
+            (None, None) => Phase::Confirming,
+            (Some(fault), _) if course.stays && !fault.bad => Phase::Stuck(format!(
                 "it is active, but was not watched to the end: {}",
                 fault.reason
             )),
-            Some(fault) => go_back(course, fault),
+            (Some(fault), _) => go_back(course, fault),
         },
         Phase::Confirming => match fault(happened) {
             None => Phase::Ended(Outcome::Deployed { verified: course.there.watched }),
@@ -200,7 +212,8 @@ fn after_release(course: &Course) -> Phase {
 }
 
 fn after_switching(course: &Course) -> Phase {
-    if course.there.watched { Phase::Watching } else { Phase::Confirming }
+    let watched = course.there.watched || course.unconfirmed.is_some();
+    if watched { Phase::Watching } else { Phase::Confirming }
 }
 
 fn go_back(course: &Course, fault: Fault) -> Phase {
@@ -288,6 +301,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const UNCONFIRMED: &str = "nobody confirmed it";
+
     fn way() -> impl Strategy<Value = Way> {
         let switching = prop_oneof![
             Just(Switching::Nothing),
@@ -306,18 +321,22 @@ mod tests {
             Step::LinkDirectories,
             Step::Seal,
         ];
-        let found = (any::<bool>(), any::<bool>(), way(), prop::option::of(way()));
-        found.prop_map(move |(build, again, there, back)| {
+        let demand = prop::option::weighted(0.3, any::<bool>());
+        let found = (any::<bool>(), any::<bool>(), way(), prop::option::of(way()), demand);
+        found.prop_map(move |(build, again, there, back, demand)| {
             let preparation = if build { steps.to_vec() } else { Vec::new() };
             let again = again && !build && back.is_some();
-            Course { preparation, there, back, stays: !build, again }
+            let fault = |bad| Fault { reason: UNCONFIRMED.into(), bad };
+            let unconfirmed = demand.filter(|_| !again).map(fault);
+            Course { preparation, there, back, stays: !build, again, unconfirmed }
         })
     }
 
     /// Of a release that exists, with one to go back to.
     fn there_and_back() -> Course {
         let way = Way { switching: Switching::Restart, watched: true };
-        Course { preparation: Vec::new(), there: way, back: Some(way), stays: false, again: false }
+        let (preparation, unconfirmed) = (Vec::new(), None);
+        Course { preparation, there: way, back: Some(way), stays: false, again: false, unconfirmed }
     }
 
     fn failed(own: bool) -> Happened {
@@ -376,6 +395,7 @@ mod tests {
                     prop_assert!(activated && reached(&path, &Phase::Confirming));
                     prop_assert!(!reverted && !withdrawn);
                     prop_assert_eq!(verified, reached(&path, &Phase::Watching));
+                    prop_assert!(course.unconfirmed.is_none(), "nobody has confirmed it");
                 }
                 Outcome::Failed { .. } => prop_assert!(!reverted && (!activated || withdrawn)),
                 Outcome::Interrupted { .. } => prop_assert!(!activated),
@@ -434,6 +454,19 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_has_to_confirm_is_taken_back_however_well_it_is() {
+        let way = Way { switching: Switching::Nothing, watched: false };
+        for (bad, stays) in [(true, false), (false, true)] {
+            let fault = Fault { reason: UNCONFIRMED.into(), bad };
+            let unconfirmed = Some(fault.clone());
+            let course = Course { there: way, stays, unconfirmed, ..there_and_back() };
+            let phase = next(&course, Phase::Activating, Happened::Done);
+            assert_eq!(phase, Phase::Watching, "there is something to wait for");
+            assert_eq!(next(&course, phase, Happened::Done), Phase::RevertingLink(fault));
+        }
+    }
+
+    #[test]
     fn what_can_be_neither_finished_nor_undone_stays_open() {
         let course = there_and_back();
         let fault = || Fault { reason: "500".into(), bad: true };
@@ -456,8 +489,7 @@ mod tests {
     #[test]
     fn an_operators_decision_ends_it() {
         let there = Way { switching: Switching::Nothing, watched: true };
-        let course =
-            Course { preparation: Vec::new(), there, back: None, stays: false, again: false };
+        let course = Course { there, back: None, ..there_and_back() };
         let decided = Outcome::Deployed { verified: true };
         let phase = next(&course, Phase::Watching, Happened::DecidedElsewhere(decided.clone()));
         assert_eq!(phase, Phase::Ended(decided));

@@ -96,6 +96,11 @@ impl Application {
             rollback: releases.into_iter().find(|release| release.rollback),
             last: state.deployments.back().cloned(),
             activations: state.activations.iter().rev().take(SWITCHES).cloned().collect(),
+            confirm_with: state
+                .probation
+                .as_ref()
+                .filter(|probation| probation.confirmation)
+                .map(|_| self.confirm_command()),
             probation: state.probation,
             hold: state.hold,
             active,

@@ -31,6 +31,8 @@ const GLANCE: Duration = Duration::from_millis(200);
 /// What came of a watch.
 enum Watched {
     Decided(Decision),
+    /// It was well, and nobody has confirmed it in time.
+    Unconfirmed,
     Cancelled(Cause),
     Elsewhere(Outcome),
 }
@@ -110,6 +112,7 @@ impl Run<'_> {
             if run.course.there.switching != Switching::Nothing {
                 observer = observer.since_its_start();
             }
+            run.tell_what_is_awaited(&witness.probation);
             let watched = run.look(observer, limits, Some(&mut witness));
             let result = run.conclude(watched);
             drop(witness);
@@ -135,11 +138,21 @@ impl Run<'_> {
         }
         let runtime = &self.there.runtime;
         let longest = [runtime.health.deadline, runtime.probation.duration];
-        let deadline = longest.iter().fold(self.ctx.now(), |at, period| at + period.get());
+        let deadline = match self.confirm_within {
+            Some(within) => self.ctx.now() + within.get(),
+            None => longest.iter().fold(self.ctx.now(), |at, period| at + period.get()),
+        };
+        let confirmation = self.confirm_within.is_some();
         let (to, predecessor) = (self.to.clone(), self.from.clone());
         let release = to.ok_or_else(|| Error::Unsettled { what: "no release".into() })?;
         self.ctx.emit(EventKind::ProbationStarted { release: release.clone(), deadline });
-        self.record([Record::ProbationStarted { deployment, release, predecessor, deadline }])?;
+        self.record([Record::ProbationStarted {
+            deployment,
+            release,
+            predecessor,
+            deadline,
+            confirmation,
+        }])?;
         let recorded = self.session()?.state().probation.clone();
         recorded.ok_or_else(|| Error::Unsettled { what: "no probation".into() })
     }
@@ -149,11 +162,13 @@ impl Run<'_> {
     fn limits(&self, probation: &ProbationRecord) -> Limits {
         let health = &self.there.runtime.health;
         let left = probation.deadline.since(self.ctx.now());
+        let duration = self.there.runtime.probation.duration.get();
         Limits {
             successes: health.successes,
             failures: health.failures,
             deadline: health.deadline.get(),
-            hold: self.there.runtime.probation.duration.get().min(left),
+            // Where somebody has to confirm it, being well is never enough.
+            hold: if probation.confirmation { Duration::MAX } else { duration.min(left) },
         }
     }
 
@@ -164,14 +179,22 @@ impl Run<'_> {
         mut witness: Option<&mut Witness>,
     ) -> Watched {
         let clock = self.ctx.clock();
+        let awaited = witness.as_ref().and_then(|witness| self.awaited(&witness.probation));
+        let short = |pause: Duration| match awaited {
+            Some(awaited) => pause.min(awaited.left(&self.ctx)),
+            None => pause,
+        };
         // The deadline counts from the start of the service, the delay included.
         let mut tracker = Tracker::new(limits, clock.monotonic());
         let health = &observer.operation().runtime.health;
         let (delay, interval) = (health.start_delay.get(), health.interval.get());
-        if let Err(ended) = self.pause(delay, &mut observer, witness.as_deref_mut()) {
+        if let Err(ended) = self.pause(short(delay), &mut observer, witness.as_deref_mut()) {
             return ended;
         }
         loop {
+            if awaited.is_some_and(|awaited| awaited.left(&self.ctx).is_zero()) {
+                return Watched::Unconfirmed;
+            }
             let sight = observer.see();
             // What a look says that was broken off tells nothing.
             match self.ctx.check() {
@@ -181,7 +204,7 @@ impl Run<'_> {
             if let Some(decision) = tracker.see(clock.monotonic(), sight) {
                 return Watched::Decided(decision);
             }
-            let pause = tracker.until_next(clock.monotonic(), interval);
+            let pause = short(tracker.until_next(clock.monotonic(), interval));
             if let Err(ended) = self.pause(pause, &mut observer, witness.as_deref_mut()) {
                 return ended;
             }
@@ -234,6 +257,10 @@ impl Run<'_> {
         }
         match watched {
             Watched::Decided(Decision::Well) => Ok("well".to_owned()),
+            Watched::Unconfirmed => {
+                self.failure.get_or_insert_with(|| super::confirm::failure(&self.request));
+                Ok("nobody has confirmed it".to_owned())
+            }
             Watched::Decided(Decision::Ill(why)) => {
                 let since = self.switched.unwrap_or_else(|| self.ctx.now());
                 let lines = self.there.supervisor.last_lines(&self.ctx, since);
@@ -291,7 +318,10 @@ impl Run<'_> {
     ) -> Result<(), Trouble> {
         let observer = Observer::new(&self.ctx, operation, release).since_its_start().of(instance);
         match self.look(observer, at_once(operation), None) {
-            Watched::Decided(Decision::Well) | Watched::Elsewhere(_) => Ok(()),
+            // Without a probation neither of the others comes about.
+            Watched::Decided(Decision::Well) | Watched::Elsewhere(_) | Watched::Unconfirmed => {
+                Ok(())
+            }
             Watched::Decided(Decision::Ill(why)) => {
                 let since = self.switched.unwrap_or_else(|| self.ctx.now());
                 let lines = operation.supervisor.last_lines(&self.ctx, since);

@@ -24,6 +24,14 @@ impl ProcessId {
         Self { pid, start_time: start_time(pid).unwrap_or_default(), boot_id: boot_id() }
     }
 
+    /// The leader of the session that this process is in. It may have ended: then it has no start
+    /// time.
+    pub(crate) fn of_session() -> Self {
+        let leader = nix::unistd::getsid(None).map_or(0, nix::unistd::Pid::as_raw);
+        let pid = u32::try_from(leader).unwrap_or_default();
+        Self { pid, start_time: start_time(pid).unwrap_or_default(), boot_id: boot_id() }
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
         self.boot_id == boot_id() && start_time(self.pid) == Some(self.start_time)

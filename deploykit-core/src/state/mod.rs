@@ -1,5 +1,6 @@
 //! The state on disk: where it lies, the locks, the journal, and what the journal adds up to.
 
+mod connection;
 pub(crate) mod files;
 mod journal;
 mod layout;
@@ -8,6 +9,7 @@ pub(crate) mod model;
 mod notice;
 mod record;
 
+pub use connection::{Connection, Demand};
 pub use files::FileError;
 pub use journal::{Fingerprint, Journal, JournalError, fingerprint, read_state};
 pub use layout::Layout;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::connection::Demand;
 use super::notice::Notices;
 use super::record::{Actor, Outcome, Request};
 use crate::config::RuntimeConfig;
@@ -146,6 +147,10 @@ pub struct ProbationRecord {
     pub started: Timestamp,
     /// It is decided by then.
     pub deadline: Timestamp,
+    /// Somebody must confirm it by then, over a new connection, or it is taken back, however well it
+    /// is.
+    #[serde(default)]
+    pub confirmation: bool,
     /// Tells this probation from every other: who ends it must have seen this number.
     pub generation: u64,
 }
@@ -184,6 +189,9 @@ pub struct InProgress {
     /// What it leaves is not bad for it.
     #[serde(default)]
     pub spares: bool,
+    /// Somebody must confirm it over a new connection.
+    #[serde(default)]
+    pub demand: Option<Demand>,
 }
 
 impl InProgress {
@@ -202,6 +210,7 @@ impl InProgress {
             prepared: None,
             runtime: None,
             spares: false,
+            demand: None,
         }
     }
 }

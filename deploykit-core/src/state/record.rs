@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use super::connection::Demand;
 use super::notice::Notice;
 use crate::config::RuntimeConfig;
 use crate::id::{BuildDigest, DeploymentId, ReleaseId, Revision, SourceId};
@@ -193,6 +194,9 @@ pub enum Record {
         /// putting things right has left already.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         spares: bool,
+        /// Somebody must confirm it over a new connection.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        demand: Option<Demand>,
     },
     /// The directory of a release is about to be made.
     ReleaseCreated {
@@ -295,6 +299,9 @@ pub enum Record {
         predecessor: Option<ReleaseId>,
         /// It is decided by then.
         deadline: Timestamp,
+        /// Somebody must confirm it by then, or it is taken back, however well it is.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        confirmation: bool,
     },
     /// A release is good.
     Confirmed {

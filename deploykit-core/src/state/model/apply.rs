@@ -37,7 +37,7 @@ impl State {
                     outcome: None,
                 });
             }
-            Record::DeploymentResolved { deployment, source, release, runtime, spares } => {
+            Record::DeploymentResolved { deployment, source, release, runtime, spares, demand } => {
                 self.with_deployment(deployment, |record| {
                     record.source = Some(source);
                     record.to = release;
@@ -45,6 +45,7 @@ impl State {
                 self.with_progress(deployment, |progress| {
                     progress.runtime = runtime.map(Arc::new);
                     progress.spares = spares;
+                    progress.demand = demand;
                 });
             }
             Record::DeploymentFinished { deployment, outcome } => {
@@ -65,7 +66,13 @@ impl State {
             Record::ServicePrepared { deployment, prepared } => {
                 self.with_progress(deployment, |p| p.prepared = Some(prepared));
             }
-            Record::ProbationStarted { deployment, release, predecessor, deadline } => {
+            Record::ProbationStarted {
+                deployment,
+                release,
+                predecessor,
+                deadline,
+                confirmation,
+            } => {
                 self.start_probation(ProbationRecord {
                     deployment,
                     release,
@@ -73,6 +80,7 @@ impl State {
                     before: Verdict::None,
                     started: at,
                     deadline,
+                    confirmation,
                     generation: self.seq,
                 });
             }

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::State;
-use crate::config::RuntimeConfig;
+use crate::config::{Period, RuntimeConfig};
 use crate::id::{BuildDigest, DeploymentId, ReleaseId, Revision, SourceId};
-use crate::state::{Actor, ConfirmedBy, Entry, Outcome, Record, Request};
+use crate::state::{Actor, ConfirmedBy, Connection, Demand, Entry, Outcome, Record, Request};
 use crate::time::Timestamp;
 use crate::traits::Prepared;
 
@@ -73,6 +73,7 @@ pub(crate) fn probation(number: u8, predecessor: Option<u8>) -> Record {
         release: release_id(number),
         predecessor: predecessor.map(release_id),
         deadline: at(1_000_000),
+        confirmation: number % 2 == 1,
     }
 }
 
@@ -126,6 +127,7 @@ fn of_a_deployment() -> impl Strategy<Value = Record> {
                 release,
                 runtime: None,
                 spares: false,
+                demand: Some(Demand::new(Period::from_secs(s.into()), Connection::named("x"))),
             }
         }),
         (deployment.clone(), outcome())
