@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use deploykit::config::Period;
+use deploykit::config::{Period, ProbationConfig};
 use deploykit::{DeploymentId, Revision};
 
 pub(crate) use service::{LogsArgs, UnitCommand};
@@ -208,6 +208,9 @@ pub(crate) enum Command {
     },
 
     /// Declare the release good that is on probation, now
+    ///
+    /// Where a confirmation is demanded (probation.confirmation, or --confirm-within of `deploy` and
+    /// `rollback`), it counts only in another login than the one that has deployed.
     Confirm,
 
     /// Pin the present release: nothing that nobody named is deployed until `unhold`
@@ -290,6 +293,7 @@ Examples:
   deploykit deploy                  the remote's default branch, or repo.revision
   deploykit deploy v1.2.0           a tag, a branch, or a commit
   deploykit deploy main --wait=5m   wait for another deployment to end
+  deploykit deploy --confirm-within=2m   go back unless it is confirmed from a new login
   deploykit deploy --if-changed -q  for timers: silent when there is nothing new";
 
 const ROLLBACK_HELP: &str = "\
@@ -337,6 +341,9 @@ pub(crate) struct DeployArgs {
     pub(crate) if_changed: bool,
 
     #[command(flatten)]
+    pub(crate) confirm: ConfirmArg,
+
+    #[command(flatten)]
     pub(crate) wait: WaitArg,
 }
 
@@ -349,6 +356,9 @@ pub(crate) struct RollbackArgs {
     /// Go there although it is marked bad, or was never confirmed
     #[arg(long)]
     pub(crate) retry: bool,
+
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArg,
 
     #[command(flatten)]
     pub(crate) wait: WaitArg,
@@ -373,6 +383,40 @@ pub(crate) struct PlanArgs {
     /// As if it were deployed although it is marked bad
     #[arg(long)]
     pub(crate) retry: bool,
+
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArg,
+}
+
+/// Whether somebody must confirm it.
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmArg {
+    /// Go back unless `deploykit confirm` is called in time, from a new login: so long (90s, 5m), or
+    /// as long as it is watched, and a minute at least
+    #[arg(
+        long,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = some_time
+    )]
+    confirm_within: Option<Option<Period>>,
+}
+
+fn some_time(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse()?;
+    if period.get().is_zero() {
+        Err("nobody could confirm it in no time".into())
+    } else {
+        Ok(period)
+    }
+}
+
+impl ConfirmArg {
+    /// How long there is time for it, if somebody must.
+    pub(crate) fn within(&self, probation: &ProbationConfig) -> Option<Period> {
+        self.confirm_within.map(|within| within.unwrap_or(probation.confirmation_window()))
+    }
 }
 
 /// How long to wait for another deployment.
@@ -469,6 +513,25 @@ mod tests {
         for word in ["main", "1234d", "v1"] {
             assert!(!meant(&["deploykit", "rollback", "--wait", word], word), "{word}");
         }
+    }
+
+    #[test]
+    fn a_confirmation_is_demanded_for_a_time_or_for_as_long_as_it_is_watched() {
+        let within = |argument: &[&str], duration: &str| {
+            let words = ["deploykit", "deploy"].iter().chain(argument);
+            let mut probation = ProbationConfig::default();
+            probation.duration = duration.parse().unwrap();
+            match Cli::try_parse_from(words)?.command {
+                Command::Deploy(arguments) => Ok(arguments.confirm.within(&probation)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let seconds = |seconds| Some(Period::from_secs(seconds));
+        assert_eq!(within(&[], "2m").map_err(|_: clap::Error| ()), Ok(None));
+        assert_eq!(within(&["--confirm-within"], "10s").unwrap(), seconds(60));
+        assert_eq!(within(&["--confirm-within"], "2m").unwrap(), seconds(120));
+        assert_eq!(within(&["--confirm-within=5s"], "2m").unwrap(), seconds(5));
+        assert!(within(&["--confirm-within=0s"], "2m").is_err());
     }
 
     #[test]

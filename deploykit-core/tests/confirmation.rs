@@ -1,6 +1,6 @@
 //! Deployments that somebody must confirm over a new connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -8,14 +8,43 @@ use deploykit_core::config::Period;
 use deploykit_core::state::Connection;
 use deploykit_core::traits::{Look, Verdict};
 use deploykit_core::{
-    Application, Context, DeployRequest, Error, Event, EventKind, FnSink, Outcome, Report,
-    RollbackRequest, Step,
+    Application, Cancellation, Cancelled, Clock, Context, DeployRequest, Error, Event, EventKind,
+    EventSink, FnSink, Outcome, Report, RollbackRequest, Step, Timestamp,
 };
 use deploykit_testkit::fake::{CONFIG, FakeApp, digest};
 
 #[path = "common/camera.rs"]
 mod camera;
 use camera::{check, shots, two_releases};
+
+/// A clock that goes forward only where somebody waits, and then at once.
+#[derive(Debug)]
+struct QuickClock {
+    begun: Timestamp,
+    passed: Mutex<Duration>,
+}
+
+impl QuickClock {
+    fn context(sink: Arc<dyn EventSink>) -> Context {
+        let clock = Self { begun: Timestamp::now(), passed: Mutex::default() };
+        Context::new().unwrap().with_sink(sink).with_clock(Arc::new(clock))
+    }
+}
+
+impl Clock for QuickClock {
+    fn now(&self) -> Timestamp {
+        self.begun + self.monotonic()
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.passed.lock().unwrap()
+    }
+
+    fn sleep(&self, duration: Duration, cancellation: &Cancellation) -> Result<(), Cancelled> {
+        *self.passed.lock().unwrap() += duration;
+        cancellation.check()
+    }
+}
 
 const SOON: Period = Period::from_millis(150);
 const LONG: Period = Period::from_secs(3600);
@@ -113,7 +142,7 @@ fn a_confirmation_that_comes_while_the_service_is_brought_over_counts() {
     let app = two_releases();
     app.fakes.head(3);
     let (old, new) = (over(&app, &app.root, "old"), over(&app, &app.root, "new"));
-    let confirming = Arc::new(std::sync::Mutex::new(None));
+    let confirming = Arc::new(Mutex::new(None));
     let keep = confirming.clone();
     // The lock is held here, and the probation is not recorded yet.
     let begins =
@@ -242,7 +271,7 @@ fn root_of(shot: &tempfile::TempDir) -> camino::Utf8PathBuf {
 fn wherever_it_was_killed_it_is_not_confirmed_by_anything_but_a_person() {
     let app = two_releases();
     let (mut watched, mut activated, mut confirmed) = (0, 0, 0);
-    for shot in killed(&app, SOON) {
+    for shot in killed(&app, Period::from_secs(20)) {
         let root = root_of(&shot);
         let application = over(&app, &root, "old");
         let state = application.state().unwrap();
@@ -250,7 +279,7 @@ fn wherever_it_was_killed_it_is_not_confirmed_by_anything_but_a_person() {
         watched += u32::from(state.probation.is_some());
         activated += u32::from(state.open.iter().any(|open| open.activated));
         confirmed += u32::from(by_person);
-        application.recover(&app.context().unwrap()).unwrap();
+        application.recover(&QuickClock::context(app.events.clone())).unwrap();
         check(&application, &root);
         let expected = if by_person { 3 } else { 2 };
         assert_eq!(content(&root), digest(expected), "{state:?}");

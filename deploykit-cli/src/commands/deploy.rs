@@ -18,6 +18,10 @@ pub(super) fn deploy(shell: &Shell, args: &DeployArgs) -> Result<Exit, CliError>
         .retry(args.retry)
         .if_changed(args.if_changed)
         .wait(args.wait.duration());
+    let request = match args.confirm.within(&application.config().probation) {
+        Some(within) => request.confirm_within(within),
+        None => request,
+    };
     let live = shell.live(true)?;
     live.expect(Step::Resolve);
     let result = application.deploy(&live.ctx, &request);
@@ -34,6 +38,10 @@ pub(super) fn rollback(shell: &Shell, args: &RollbackArgs) -> Result<Exit, CliEr
         None => RollbackRequest::previous(),
     };
     let request = request.retry(args.retry).wait(args.wait.duration());
+    let request = match args.confirm.within(&application.config().probation) {
+        Some(within) => request.confirm_within(within),
+        None => request,
+    };
     let live = shell.live(true)?;
     let result = application.rollback(&live.ctx, &request);
     let report = live.end(result)?;

@@ -22,6 +22,10 @@ pub(super) fn plan(shell: &Shell, args: &PlanArgs) -> Result<Exit, CliError> {
     let application = shell.application()?;
     let request =
         DeployRequest::revision(args.revision.clone()).rebuild(args.rebuild).retry(args.retry);
+    let request = match args.confirm.within(&application.config().probation) {
+        Some(within) => request.confirm_within(within),
+        None => request,
+    };
     let plan = application.plan(&shell.look_afar()?, &request)?;
     shell.answer(&plan, || render_plan::plan(&plan, shell.paint()));
     Ok(if plan.has_work() { Exit::WORK } else { Exit::DONE })

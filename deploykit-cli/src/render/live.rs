@@ -253,6 +253,11 @@ impl EventSink for Live {
                 self.ended(Step::Resolve.name(), &took, &detail, true);
             }
             EventKind::ProbationStarted { deadline, .. } => self.count_down(state, *deadline),
+            EventKind::ConfirmationAwaited { deadline, command, .. } => {
+                let within = time::rough(deadline.since(event.at));
+                let what = format!("confirm it from a new login within {within}:");
+                self.say(&format!("  {} {}", self.paint.warn(&what), clean(command)));
+            }
             EventKind::HealthChanged { check, well, detail } => {
                 self.health(state, check, *well, detail);
             }

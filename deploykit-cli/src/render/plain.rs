@@ -82,6 +82,10 @@ fn line(kind: &EventKind, at: Timestamp, paint: Paint, verbose: bool) -> Option<
             let within = time::rough(deadline.since(at));
             format!("verify: {release} is watched; decided within {within}")
         }
+        EventKind::ConfirmationAwaited { deadline, command, .. } => {
+            let within = time::rough(deadline.since(at));
+            format!("verify: confirm it from a new login within {within}: {}", clean(command))
+        }
         EventKind::HealthChanged { check, well, detail } => {
             let word = if *well { paint.good("well") } else { paint.warn("not well") };
             format!("verify: {check} is {word}{}", aside(detail))

@@ -31,6 +31,9 @@ pub(crate) fn plan(plan: &Plan, paint: Paint) -> String {
     if plan.steps.contains(&Step::Verify) || plan.checks.is_empty() {
         rows.push(("checks", checks));
     }
+    if let Some(within) = plan.confirm_within {
+        rows.push(("confirm", format!("from a new login within {within}, else it goes back")));
+    }
     if !plan.prune.is_empty() {
         let prune: Vec<_> = plan.prune.iter().map(ToString::to_string).collect();
         rows.push(("remove", lines(&prune)));

@@ -1,6 +1,6 @@
 //! What goes on in an application, on one screen.
 
-use deploykit::state::{DeploymentRecord, Holder};
+use deploykit::state::{DeploymentRecord, Holder, ProbationRecord};
 use deploykit::traits::ServiceState;
 use deploykit::{BrokenOff, ReleaseView, Stage, Status};
 
@@ -8,7 +8,7 @@ use super::paint::Paint;
 use super::releases::{outcome, short_name};
 use super::table::labelled;
 use super::text::{clean, clean_lines};
-use super::time::Times;
+use super::time::{Times, rough};
 
 /// The screen, as text that ends with a line end.
 pub(crate) fn screen(status: &Status, times: Times, paint: Paint) -> String {
@@ -146,6 +146,13 @@ fn busy(status: &Status, times: Times) -> Option<String> {
 
 fn probation(status: &Status, times: Times, paint: Paint) -> Option<String> {
     let probation = status.probation.as_ref()?;
+    let watched = match &status.watching {
+        Some(watching) => format!("watched by {}", process_of(watching, times)),
+        None => paint.warn("nobody is watching it"),
+    };
+    if let Some(command) = &status.confirm_with {
+        return Some(format!("{}\n{watched}", demanded(probation, command, times, paint)));
+    }
     let decided = times.future(probation.deadline);
     let back = match &probation.predecessor {
         Some(release) if *release == probation.release => {
@@ -154,11 +161,25 @@ fn probation(status: &Status, times: Times, paint: Paint) -> Option<String> {
         Some(release) => format!("if it is ill, {release} serves again"),
         None => "if it is ill, nothing is active".to_owned(),
     };
-    let watched = match &status.watching {
-        Some(watching) => format!("watched by {}", process_of(watching, times)),
-        None => paint.warn("nobody is watching it"),
-    };
     Some(format!("decided {decided} (deployment {})\n{back}\n{watched}", probation.deployment))
+}
+
+/// What somebody has to do, until when, and what happens else.
+fn demanded(probation: &ProbationRecord, command: &str, times: Times, paint: Paint) -> String {
+    let left = probation.deadline.since(times.now);
+    let what = if left.is_zero() {
+        "it was not confirmed in time, and is taken back".to_owned()
+    } else {
+        format!("confirm it from a new login within {}: {}", rough(left), clean(command))
+    };
+    let back = match &probation.predecessor {
+        Some(release) if *release == probation.release => {
+            "else it goes back to the configuration that is recorded".to_owned()
+        }
+        Some(release) => format!("else {release} serves again"),
+        None => "else nothing is active".to_owned(),
+    };
+    format!("{}\n{back} (deployment {})", paint.warn(&what), probation.deployment)
 }
 
 fn hold(status: &Status, times: Times, paint: Paint) -> Option<String> {
@@ -227,7 +248,8 @@ fn hints(status: &Status) -> Vec<String> {
         hints
             .push("`deploykit deploy` or `deploykit rollback` makes a release active again".into());
     }
-    if status.probation.is_some() && status.watching.is_some() {
+    let demanded = status.confirm_with.is_some();
+    if status.probation.is_some() && status.watching.is_some() && !demanded {
         hints.push("`deploykit confirm` or `deploykit rollback` decides at once".into());
     }
     if status.hold.is_some() {
@@ -316,6 +338,32 @@ rollback     would go to old (abababababab, main), last activated 2 min ago
 hint: `deploykit confirm` or `deploykit rollback` decides at once
 ";
         assert_eq!(shown(&status), expected);
+    }
+
+    #[test]
+    fn a_probation_that_somebody_must_confirm_tells_how_and_until_when() {
+        let status = |deadline: &str| {
+            shown(&json!({
+                "link": "releases/new",
+                "active": release("new", "probation"),
+                "confirm_with": "ssh web1 deploykit -C /srv/app confirm",
+                "probation": {
+                    "deployment": 7, "release": "new", "predecessor": "old", "confirmation": true,
+                    "before": { "verdict": "none" }, "started": "2026-11-21T10:01:00.000Z",
+                    "deadline": deadline, "generation": 1,
+                },
+            }))
+        };
+        let expected = "\
+probation    confirm it from a new login within 12 s: ssh web1 deploykit -C /srv/app confirm
+             else old serves again (deployment 7)
+             nobody is watching it
+";
+        let text = status("2026-11-21T10:03:12.000Z");
+        assert!(text.contains(expected), "{text}");
+        assert!(!text.contains("`deploykit confirm`"), "here it would not count: {text}");
+        let late = status("2026-11-21T10:02:00.000Z");
+        assert!(late.contains("it was not confirmed in time, and is taken back"), "{late}");
     }
 
     #[test]

@@ -132,17 +132,12 @@ impl Application {
         Ok(release)
     }
 
-    /// How long who confirms waits for the lock. It is free while a release is on probation. Whoever
-    /// brings the service over has it; who confirms then came in after the switch, and is not sent
-    /// away.
     fn time_to_confirm(&self, ctx: &Context, from: &Connection) -> Result<Duration, Error> {
         let state = self.state()?;
-        let Some(progress) = awaited(&state) else { return Ok(SHORT) };
-        self.refuse_the_same(progress, from)?;
-        let within = progress.demand.as_ref().map(|demand| demand.within.get());
-        let probation = state.probation.as_ref().filter(|p| p.deployment == progress.deployment);
-        let left = probation.map(|probation| probation.deadline.since(ctx.now())).or(within);
-        Ok(left.unwrap_or_default().max(SHORT))
+        if let Some(progress) = awaited(&state) {
+            self.refuse_the_same(progress, from)?;
+        }
+        Ok(patience(&state, ctx.now()))
     }
 
     fn refuse_the_same(&self, progress: &InProgress, from: &Connection) -> Result<(), Error> {
@@ -156,9 +151,57 @@ impl Application {
     }
 }
 
+/// How long who confirms waits for the lock. It is free while a release is on probation. Whoever brings
+/// the service over has it; who confirms then came in after the switch, and is not sent away while
+/// there is time to confirm it.
+fn patience(state: &State, now: Timestamp) -> Duration {
+    let Some(progress) = awaited(state) else { return SHORT };
+    let within = progress.demand.as_ref().map(|demand| demand.within.get());
+    let probation = state.probation.as_ref().filter(|p| p.deployment == progress.deployment);
+    let left = probation.map(|probation| probation.deadline.since(now)).or(within);
+    left.unwrap_or_default().max(SHORT)
+}
+
 /// The deployment that somebody has to confirm, once its release is being activated.
 fn awaited(state: &State) -> Option<&InProgress> {
     let activated = |open: &&InProgress| open.activated || open.intended.is_some();
     let demanded = state.open.iter().rev().filter(|open| open.demand.is_some());
     demanded.filter(activated).find(|open| open.revert.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Period;
+    use crate::id::Revision;
+    use crate::state::model::testing::{activated, at, probation, release_id, source_id, state};
+    use crate::state::{Actor, Demand};
+
+    fn begun() -> Vec<Record> {
+        let deployment = DeploymentId(1);
+        let (rebuild, retry) = (false, false);
+        let request = Request::Deploy { revision: Revision::remote_head(), rebuild, retry };
+        let by = Actor { user: "ann".into(), via: "test".into() };
+        let demand = Some(Demand::new(Period::from_secs(90), Connection::named("old")));
+        let resolved = Record::DeploymentResolved {
+            deployment,
+            source: source_id(1),
+            release: Some(release_id(1)),
+            runtime: None,
+            spares: false,
+            demand,
+        };
+        vec![Record::DeploymentStarted { deployment, request, by, from: None }, resolved]
+    }
+
+    #[test]
+    fn who_confirms_waits_from_the_switch_to_the_deadline_and_not_through_a_build() {
+        let after = |more: Vec<Record>| patience(&state(begun().into_iter().chain(more)), at(0));
+        assert_eq!(after(vec![]), SHORT, "it may be built for long, and proves nothing yet");
+        assert_eq!(after(vec![activated(1)]), Duration::from_secs(90));
+        let watched = vec![activated(1), probation(1, None)];
+        assert_eq!(after(watched.clone()), Duration::from_secs(1_000_000));
+        let late = patience(&state(begun().into_iter().chain(watched)), at(2_000_000));
+        assert_eq!(late, SHORT);
+    }
 }

@@ -300,6 +300,11 @@ impl Error {
             Self::SameConnection { command, .. } => Some(format!(
                 "that this shell still works shows nothing of a new login; there, type: {command}"
             )),
+            Self::TooLate { .. } => Some(
+                "if nobody is watching it, `deploykit recover` takes it back now; \
+                 `deploykit deploy --retry` tries it again"
+                    .into(),
+            ),
             Self::NoSuchDeployment { id: Some(_) } => {
                 Some("`deploykit history` shows what there is".into())
             }
