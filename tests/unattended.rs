@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use common::{App, BUILD, SERVED, SHORT, until};
@@ -100,6 +101,42 @@ fn who_ends_a_deployment_with_ctrl_c_is_not_told_of_it() {
     assert_eq!(deploying.wait().code, Some(3));
     assert!(told(&app).is_empty());
     app.assert_serves("one");
+}
+
+#[test]
+fn a_repository_that_cannot_be_reached_is_left_alone_for_a_while() {
+    // Nobody listens there yet.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let app = told_of();
+    let here = app.read("deploykit.toml");
+    let away = here.replace(app.repo.url(), &format!("http://{address}/app.git"));
+    app.write("deploykit.toml", &away);
+    let timer = ["deploy", "--if-changed", "-q"];
+    app.run(&timer).expect(1).says("cannot reach").says("looks less often");
+    let listener = TcpListener::bind(address).expect("the same port");
+    listener.set_nonblocking(true).unwrap();
+    for _ in 0..2 {
+        let ran = app.run(&timer).expect(0);
+        assert!(ran.stdout.is_empty() && ran.stderr.is_empty(), "{ran}");
+    }
+    app.run(&["deploy", "--if-changed"]).expect(0).tells("cannot reach").tells("looked again in");
+    assert!(listener.accept().is_err(), "there was a connection");
+    assert_eq!((app.history().len(), told(&app).len()), (1, 1));
+
+    // The configuration was mended: that is another repository.
+    drop(listener);
+    app.write("deploykit.toml", &here);
+    app.run(&timer).expect(0);
+    assert_eq!(told(&app)[1]["event"], "recovery");
+
+    // A person is not held back, and ends it.
+    app.write("deploykit.toml", &away);
+    app.run(&timer).expect(1);
+    app.run(&["deploy"]).expect(1).says("cannot reach");
+    app.run(&timer).expect(0);
+    let kept = app.read(".deploykit/backoff");
+    app.write(".deploykit/backoff", &kept[..kept.len() / 2]);
+    app.run(&timer).expect(1).says("looks less often");
 }
 
 /// The block of JSON in the book, and its text.

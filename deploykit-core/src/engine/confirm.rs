@@ -124,7 +124,7 @@ impl Application {
         let by = ConfirmedBy::Operator;
         let mut records = confirmation(session.state(), deployment, &release, by);
         let end = End::of(deployment, &Request::Unknown, outcome.clone());
-        let notice = notice::owed(self, ctx, session.state(), end);
+        let notice = notice::owed(self, ctx, session.state(), &end);
         records.push(Record::DeploymentFinished { deployment, outcome });
         records.extend(notice);
         session.record(ctx, records)?;

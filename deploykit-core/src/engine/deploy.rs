@@ -73,6 +73,8 @@ impl Application {
         let asked = words(request);
         match done {
             Err(error) if error.is_to_be_told() => self.note_look(ctx, &asked, Some(error)),
+            // Nobody has looked then.
+            Ok(_) if self.looks_less_often() => {}
             Ok(report) if report.nothing.is_some() => self.note_look(ctx, &asked, None),
             _ => {}
         }
@@ -83,10 +85,14 @@ impl Application {
         let begun = ctx.clock().monotonic();
         let asked = words(request);
         let mut session = recover::settled(self, &ctx, &asked.to_string(), request.wait)?;
+        if let Some(why) = self.holds_back(&ctx).filter(|_| request.if_changed) {
+            return Ok(self.nothing(&session, asked, None, why));
+        }
         let resolved = match self.resolve(&ctx, &request.revision) {
             Ok(resolved) => resolved,
             Err(error) => return Err(self.unresolved(&ctx, session, request, error)),
         };
+        self.hold_back_no_more(&ctx);
         let (revision, source) = (self.effective(&request.revision)?, resolved.id.clone());
         ctx.emit(crate::EventKind::Resolved { revision, source });
         let stuck = session.state().open.last().map(|open| open.deployment);
@@ -236,7 +242,9 @@ impl Application {
         request: &DeployRequest,
         error: Error,
     ) -> Error {
-        if !request.if_changed {
+        if request.if_changed {
+            self.hold_back(ctx, &error);
+        } else {
             let deployment = session.next_deployment();
             let from = session.active().ok().flatten().map(|release| release.id.clone());
             let by = self.actor.clone();
@@ -250,7 +258,7 @@ impl Application {
                 wished: !error.is_to_be_told(),
                 ..End::of(deployment, &request, outcome.clone())
             };
-            let notice = notice::owed(self, ctx, session.state(), end);
+            let notice = notice::owed(self, ctx, session.state(), &end);
             let ended = Record::DeploymentFinished { deployment, outcome };
             let records = [started, ended].into_iter().chain(notice);
             if let Err(error) = session.record(ctx, records) {

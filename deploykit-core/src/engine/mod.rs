@@ -10,6 +10,7 @@
 
 mod adopt;
 mod application;
+mod backoff;
 mod confirm;
 mod deploy;
 mod disk;

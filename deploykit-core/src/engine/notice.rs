@@ -70,7 +70,7 @@ pub(super) fn owed(
     app: &Application,
     ctx: &Context,
     state: &State,
-    end: End<'_>,
+    end: &End<'_>,
 ) -> Option<Record> {
     if !app.config.notify.is_on() {
         return None;
@@ -131,13 +131,11 @@ fn mask(app: &Application, notice: &mut Notice) {
             *text = masked;
         }
     };
-    match &mut notice.outcome {
-        Some(
-            Outcome::Failed { reason }
-            | Outcome::RolledBack { reason }
-            | Outcome::Broken { reason },
-        ) => mask(reason),
-        _ => {}
+    if let Some(
+        Outcome::Failed { reason } | Outcome::RolledBack { reason } | Outcome::Broken { reason },
+    ) = &mut notice.outcome
+    {
+        mask(reason);
     }
     if let Some(NoticeFailure { error, causes, tail, hint, .. }) = &mut notice.failure {
         causes.iter_mut().chain(tail).chain(hint).chain([error]).for_each(mask);
@@ -192,8 +190,7 @@ impl Run<'_> {
             stuck: !settled,
             ..End::of(self.deployment, &request, outcome.clone())
         };
-        let owed = owed(app, &ctx, self.session().ok()?.state(), end)?;
-        Some(owed)
+        owed(app, &ctx, self.session().ok()?.state(), &end)
     }
 }
 
@@ -211,7 +208,7 @@ impl Application {
                 ..End::of(DeploymentId::default(), request, Outcome::Deployed { verified: false })
             };
             let over = error.is_some() || state.notices.look.is_some();
-            owed(self, ctx, state, end).filter(|_| over)
+            owed(self, ctx, state, &end).filter(|_| over)
         };
         // Most looks change nothing: then no lock is taken either.
         if !self.config.notify.is_on() || self.state().ok().as_ref().and_then(owed).is_none() {

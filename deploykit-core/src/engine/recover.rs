@@ -233,7 +233,7 @@ fn close(
     let request = session.state().deployment(deployment).map(|record| record.request.clone());
     let request = request.unwrap_or(Request::Unknown);
     let end = End::of(deployment, &request, outcome.clone());
-    let notice = notice::owed(app, ctx, session.state(), end);
+    let notice = notice::owed(app, ctx, session.state(), &end);
     let finished = Record::DeploymentFinished { deployment, outcome: outcome.clone() };
     session.record(ctx, [finished].into_iter().chain(notice))?;
     Ok((session, outcome, None))

@@ -100,6 +100,18 @@ impl Fault {
         })
     }
 
+    /// Whether it stays until somebody changes the configuration or the environment.
+    fn is_of_this_host(&self) -> bool {
+        matches!(
+            self,
+            Self::PlainCredentials
+                | Self::TlsSetup(_)
+                | Self::ProxyVariable { .. }
+                | Self::NoRepository { .. }
+                | Self::Sha256
+        )
+    }
+
     /// The fault in an error of ureq.
     pub(crate) fn of_ureq(error: ureq::Error, host: &str, silence: Duration) -> Self {
         use ureq::{Error, Timeout};
@@ -171,6 +183,12 @@ pub(crate) fn connect_timeout(silence: Duration) -> Duration {
 /// The hint of a fault that is the cause of a [`SourceError`].
 pub(crate) fn hint(cause: &BoxError) -> Option<String> {
     cause.downcast_ref::<Fault>().and_then(Fault::hint)
+}
+
+/// Whether the cause of a [`SourceError`] is how deploykit itself is set up, and not the server or the
+/// way to it.
+pub(crate) fn is_of_this_host(cause: &BoxError) -> bool {
+    cause.downcast_ref::<Fault>().is_some_and(Fault::is_of_this_host)
 }
 
 /// Keeps the first fault of a connection: gix hands on errors of transports wrapped several times,

@@ -38,6 +38,8 @@ mod watch;
 pub use credentials::GitCredentials;
 pub use source::{GitOptions, GitSource};
 
+pub(crate) use fault::is_of_this_host;
+
 /// The hint of what is the cause of a [`SourceError`](crate::traits::SourceError).
 pub(crate) fn hint(cause: &crate::traits::BoxError) -> Option<String> {
     fault::hint(cause).or_else(|| cache::hint(cause))

@@ -79,6 +79,11 @@ impl Layout {
         self.private().join("notify.lock")
     }
 
+    /// Until when timers do not look at a repository that could not be reached.
+    pub fn backoff(&self) -> Utf8PathBuf {
+        self.private().join("backoff")
+    }
+
     /// The journal.
     pub fn journal(&self) -> Utf8PathBuf {
         self.private().join("journal")

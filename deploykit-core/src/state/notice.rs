@@ -261,6 +261,36 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Record;
+    use crate::state::model::testing::{notice, state};
+
+    fn owed(number: u64, begun: bool, well: bool) -> Record {
+        Record::NoticeOwed { notice: Box::new(notice(number, begun, well)) }
+    }
+
+    #[test]
+    fn a_notice_is_owed_until_it_is_sent_or_has_failed_five_times() {
+        let failed = || Record::NoticeFailed { notice: 1, reason: "no mail".into() };
+        let after = |failures: u32| {
+            let records = (0..failures).map(|_| failed());
+            state([owed(1, true, false), owed(2, true, false)].into_iter().chain(records))
+        };
+        let numbers = |state: &State| -> Vec<u64> {
+            state.notices.owed.iter().map(|owed| owed.notice.number).collect()
+        };
+        assert_eq!(numbers(&after(NOTICE_TRIES - 1)), [1, 2]);
+        assert_eq!(numbers(&after(NOTICE_TRIES)), [2]);
+        let sent = state([owed(1, true, false), Record::NoticeSent { notice: 1 }]);
+        assert!(sent.notices.owed.is_empty() && sent.notices.told().is_some());
+    }
+
+    #[test]
+    fn a_look_that_is_in_order_again_says_nothing_of_a_deployment_that_failed() {
+        let both = state([owed(1, true, false), owed(2, false, false), owed(3, false, true)]);
+        assert_eq!(both.notices.told().map(|told| told.notice), Some(1));
+        let over = state([owed(1, true, false), owed(2, false, false), owed(3, true, true)]);
+        assert_eq!(over.notices.told(), None);
+    }
 
     #[test]
     fn numbers_are_no_news_and_words_are() {

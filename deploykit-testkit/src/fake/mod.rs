@@ -27,6 +27,8 @@ use source::FakeSource;
 pub struct World {
     /// What revisions mean: names and digests.
     pub revisions: BTreeMap<String, String>,
+    /// The source cannot be reached.
+    pub unreachable: bool,
     /// What was fetched, and can be written.
     pub fetched: BTreeSet<SourceId>,
     /// What happens in a build.

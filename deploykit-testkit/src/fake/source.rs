@@ -35,6 +35,9 @@ impl Source for FakeSource {
     fn resolve(&self, ctx: &Context, revision: &Revision) -> Result<Resolved, SourceError> {
         self.0.call("resolve");
         ctx.check()?;
+        if self.0.world().unreachable {
+            return Err(SourceError::Transport { url: "fake".into(), source: "no route".into() });
+        }
         let revision = revision.to_string();
         let (digest, name) =
             self.find(&revision).ok_or_else(|| Self::not_found(revision.clone()))?;

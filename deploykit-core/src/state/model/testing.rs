@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::State;
 use crate::config::{Period, RuntimeConfig};
 use crate::id::{BuildDigest, DeploymentId, ReleaseId, Revision, SourceId};
-use crate::state::{Actor, ConfirmedBy, Connection, Demand, Entry, Outcome, Record, Request};
+use crate::state::{
+    Actor, ConfirmedBy, Connection, Demand, Entry, NOTICE_FORMAT, Notice, NoticeEvent, Outcome,
+    Record, Request,
+};
 use crate::time::Timestamp;
 use crate::traits::Prepared;
 
@@ -148,10 +151,40 @@ fn of_a_deployment() -> impl Strategy<Value = Record> {
             let path = release.is_none().then(|| "elsewhere".into());
             Record::LinkFound { release, path }
         }),
+        (1..5u64, any::<bool>(), any::<bool>()).prop_map(|(number, begun, well)| {
+            Record::NoticeOwed { notice: Box::new(notice(number, begun, well)) }
+        }),
+        (1..5u64).prop_map(|notice| Record::NoticeSent { notice }),
+        (1..5u64).prop_map(|notice| Record::NoticeFailed { notice, reason: "no mail".into() }),
         Just(Record::Held { by: ann(), reason: None }),
         Just(Record::Unheld { by: ann() }),
         Just(Record::Unknown),
     ]
+}
+
+pub(crate) fn notice(number: u64, begun: bool, well: bool) -> Notice {
+    let failed = Outcome::Failed { reason: "no".into() };
+    Notice {
+        format: NOTICE_FORMAT,
+        number,
+        event: if well { NoticeEvent::Recovery } else { NoticeEvent::Failure },
+        application: "/srv/app".into(),
+        host: "web1".into(),
+        deployment: begun.then_some(DeploymentId(number)),
+        request: "deploy".into(),
+        by: ann(),
+        started: at(number),
+        ended: at(number),
+        outcome: Some(failed).filter(|_| !well),
+        failure: None,
+        from: None,
+        to: None,
+        must_look: false,
+        recovers: None,
+        now: None,
+        log: None,
+        log_end: Vec::new(),
+    }
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
