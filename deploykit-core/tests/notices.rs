@@ -276,6 +276,18 @@ fn secrets_are_masked_and_the_journal_has_none() {
 }
 
 #[test]
+fn a_story_of_any_length_finds_room_beside_the_end_of_its_deployment() {
+    let app = two_releases();
+    let long = "x".repeat(100_000);
+    app.fakes.world().health.insert(digest(3), Look::Ill(long));
+    deploy(&app, 3);
+    let journal = std::fs::read_to_string(app.root.join(".deploykit/journal")).unwrap();
+    let end = journal.lines().find(|line| line.contains("notice-owed")).unwrap();
+    let notice = end.split_once("\"record\":\"notice-owed\"").unwrap().1;
+    assert!(notice.len() < 32 << 10, "{}", notice.len());
+}
+
+#[test]
 fn who_is_told_of_nothing_owes_nothing() {
     let app = two_releases();
     app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));

@@ -7,6 +7,7 @@ use super::run::Run;
 use crate::cancel::Cause;
 use crate::context::Context;
 use crate::id::DeploymentId;
+use crate::process::shorten;
 use crate::state::{
     Actor, DeploymentRecord, NOTICE_FORMAT, Notice, NoticeEvent, NoticeFailure, Outcome, Record,
     Request, State, Told,
@@ -124,13 +125,20 @@ fn whose(
     }
 }
 
-/// Secrets do not even get into the journal.
+/// How long a text and a line of output may be, in characters. A notice is recorded together with the
+/// end of a deployment, and that must find room in what is reserved on a full disk.
+const TEXT: usize = 2000;
+const LINE: usize = 400;
+
+/// Secrets do not even get into the journal, and no text without an end.
 fn mask(app: &Application, notice: &mut Notice) {
-    let mask = |text: &mut String| {
-        if let std::borrow::Cow::Owned(masked) = app.masker().mask(text) {
-            *text = masked;
+    let within = |text: &mut String, most: usize| {
+        let masked = app.masker().mask(text);
+        if masked.len() > most || matches!(masked, std::borrow::Cow::Owned(_)) {
+            *text = shorten(&masked, most);
         }
     };
+    let mask = |text: &mut String| within(text, TEXT);
     if let Some(
         Outcome::Failed { reason } | Outcome::RolledBack { reason } | Outcome::Broken { reason },
     ) = &mut notice.outcome
@@ -138,7 +146,8 @@ fn mask(app: &Application, notice: &mut Notice) {
         mask(reason);
     }
     if let Some(NoticeFailure { error, causes, tail, hint, .. }) = &mut notice.failure {
-        causes.iter_mut().chain(tail).chain(hint).chain([error]).for_each(mask);
+        causes.iter_mut().chain(hint).chain([error]).for_each(mask);
+        tail.iter_mut().for_each(|line| within(line, LINE));
     }
     mask(&mut notice.request);
 }
