@@ -363,6 +363,22 @@ fn before_the_deadline_recovery_waits_for_somebody_and_takes_their_word() {
 }
 
 #[test]
+fn what_was_killed_before_it_was_watched_is_waited_for_all_the_same() {
+    let app = two_releases();
+    let shots = killed(&app, LONG);
+    let activated = |shot: &&tempfile::TempDir| {
+        let state = over(&app, &root_of(shot), "old").state().unwrap();
+        state.probation.is_none() && state.open.iter().any(|open| open.activated)
+    };
+    let root = root_of(shots.iter().find(activated).unwrap());
+    let new = over(&app, &root, "new");
+    let ctx = when(is_awaited, move || drop(new.confirm(&Context::new().unwrap()).unwrap()));
+    over(&app, &root, "old").recover(&ctx).unwrap();
+    assert_eq!(content(&root), digest(3));
+    check(&over(&app, &root, "old"), &root);
+}
+
+#[test]
 fn a_word_that_nobody_watches_for_counts_as_well() {
     let app = two_releases();
     let shot = killed_on_probation(&app, LONG);
