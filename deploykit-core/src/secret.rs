@@ -99,6 +99,22 @@ impl Masker {
         }
         masked
     }
+
+    /// Masks every text in a JSON value. It is done before the value is written, since quoting would
+    /// hide a secret.
+    pub fn mask_json(&self, value: &mut serde_json::Value) {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => {
+                if let std::borrow::Cow::Owned(masked) = self.mask(text) {
+                    *text = masked;
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.mask_json(value)),
+            Value::Object(map) => map.values_mut().for_each(|value| self.mask_json(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
 }
 
 impl fmt::Debug for Masker {

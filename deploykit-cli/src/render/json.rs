@@ -15,22 +15,8 @@ const VERSION: u32 = 1;
 pub(crate) fn line(value: &impl Serialize, masker: &Masker) -> String {
     // What cannot be serialised (a map with keys that are no texts) does not occur in our types.
     let mut value = serde_json::to_value(value).unwrap_or(Value::Null);
-    mask(&mut value, masker);
+    masker.mask_json(&mut value);
     value.to_string()
-}
-
-/// Masks every text in a value before it is quoted, since quoting would hide a secret from the mask.
-fn mask(value: &mut Value, masker: &Masker) {
-    match value {
-        Value::String(text) => {
-            if let std::borrow::Cow::Owned(masked) = masker.mask(text) {
-                *text = masked;
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, masker)),
-        Value::Object(map) => map.values_mut().for_each(|value| mask(value, masker)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
 
 /// Writes every event as a line, after a first line with the format and its version.

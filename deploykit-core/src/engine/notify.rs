@@ -15,7 +15,6 @@ use crate::cancel::{Cancellation, Cause};
 use crate::config::Argv;
 use crate::context::Context;
 use crate::process::{self, Input, ProcessSpec};
-use crate::secret::Masker;
 use crate::state::lock::Which;
 use crate::state::{
     Holder, Lock, LockError, NOTICE_TRIES, Notice, NoticeEvent, NoticeNow, OwedNotice, Record,
@@ -118,7 +117,7 @@ impl Application {
         notice.log_end =
             log.map_or_else(Vec::new, |id| logfile::last_lines(&self.layout, id, LINES));
         let mut story = serde_json::to_value(&notice).unwrap_or_default();
-        mask(&mut story, self.masker());
+        self.masker().mask_json(&mut story);
         story
     }
 
@@ -189,18 +188,4 @@ fn calm(ctx: &Context) -> Result<Option<Context>, Error> {
 fn uncancelled(ctx: &Context) -> Result<Context, Error> {
     let what = |error| Error::Unsettled { what: format!("no descriptor is left: {error}") };
     Ok(ctx.clone().with_cancellation(Cancellation::new().map_err(what)?))
-}
-
-/// Masks every text of a value before it is quoted, since quoting would hide a secret from the mask.
-fn mask(value: &mut Value, masker: &Masker) {
-    match value {
-        Value::String(text) => {
-            if let std::borrow::Cow::Owned(masked) = masker.mask(text) {
-                *text = masked;
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, masker)),
-        Value::Object(map) => map.values_mut().for_each(|value| mask(value, masker)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
