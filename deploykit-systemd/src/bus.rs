@@ -73,6 +73,17 @@ impl CallError {
         self.is(&["AccessDenied", "InteractiveAuthorizationRequired"])
     }
 
+    /// The unit that is masked, where that is why.
+    pub(crate) fn masked(&self) -> Option<&str> {
+        match self {
+            Self::Refused { message, .. } if self.is(&["UnitMasked"]) => {
+                // `Unit web.service is masked.` There is no other way to tell which.
+                Some(message.strip_prefix("Unit ")?.strip_suffix(" is masked.")?)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the connection is of no use any more.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Refused { name: None, .. })

@@ -43,8 +43,10 @@ pub(crate) struct Facts {
     /// How long it may take to start and to stop, in microseconds.
     pub(crate) start_timeout: u64,
     pub(crate) stop_timeout: u64,
-    /// The units that it opens its sockets by.
+    /// The units that start it when there is something to do: sockets, timers, paths.
     pub(crate) triggered_by: Vec<String>,
+    /// It does not run, and one of those waits to start it.
+    pub(crate) is_on_call: bool,
 }
 
 /// The properties of a unit, as they came over the bus.
@@ -131,6 +133,7 @@ impl Facts {
             start_timeout: properties.number("TimeoutStartUSec"),
             stop_timeout: properties.number("TimeoutStopUSec"),
             triggered_by: properties.list("TriggeredBy"),
+            is_on_call: false,
         }
     }
 
@@ -145,6 +148,12 @@ impl Facts {
             && self.active == "inactive"
             && self.result == "success"
             && self.exited
+    }
+
+    /// The same, or it has not run at all: systemd forgets a unit that has ended in order and that
+    /// nothing refers to.
+    pub(crate) fn may_have_done_its_work(&self) -> bool {
+        self.kind == "oneshot" && self.active == "inactive" && self.result == "success"
     }
 
     /// How often it was started again, one that waits for it included.

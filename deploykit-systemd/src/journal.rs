@@ -16,7 +16,8 @@ const LONGEST: usize = 4 << 20;
 
 /// The program, with what it is asked for, but for the time and the number of lines.
 fn command(manager: ManagerKind, units: &[UnitName]) -> Vec<String> {
-    let fields = "MESSAGE,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT,USER_UNIT,_COMM";
+    let fields = "MESSAGE,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT,USER_UNIT,_COMM,\
+                  MESSAGE_ID,INVOCATION_ID,USER_INVOCATION_ID,_SYSTEMD_INVOCATION_ID";
     let mut command: Vec<String> =
         ["journalctl", "--quiet", "--no-pager", "--all", "--output=json"].map(String::from).into();
     command.push(format!("--output-fields={fields}"));
@@ -34,11 +35,11 @@ fn since(at: Timestamp) -> String {
     format!("--since=@{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000))
 }
 
-/// Runs `journalctl` and hands over the lines that it prints.
+/// Runs `journalctl` and hands over the entries that it prints.
 fn run(
     ctx: &Context,
     command: Vec<String>,
-    on_line: &mut dyn FnMut(LogLine),
+    on_entry: &mut dyn FnMut(&Value),
 ) -> Result<(), SupervisorError> {
     let told = command.join(" ");
     let mut spec = ProcessSpec::new("journalctl", command, "/");
@@ -54,7 +55,7 @@ fn run(
         piece.push_str(text);
         match serde_json::from_str(&piece) {
             Ok(entry) => {
-                on_line(line(&entry));
+                on_entry(&entry);
                 piece.clear();
             }
             // A long line comes in pieces.
@@ -112,7 +113,8 @@ fn message(value: &Value) -> String {
     }
 }
 
-/// The last lines that the units have written since then; nothing where they cannot be read.
+/// The last lines that the units have written since then, but for those of processes that were asked
+/// to end; nothing where they cannot be read.
 pub(crate) fn last_lines(
     ctx: &Context,
     manager: ManagerKind,
@@ -121,20 +123,38 @@ pub(crate) fn last_lines(
 ) -> Vec<String> {
     let mut command = command(manager, units);
     command.extend([since(at), format!("--lines={TAIL}")]);
+    let mut entries: Vec<Value> = Vec::new();
+    let read = run(ctx, command, &mut |entry| entries.push(entry.clone()));
+    let ended: Vec<&str> =
+        entries.iter().filter(|entry| is_asked_to_stop(entry)).filter_map(invocation).collect();
     let mut lines = Vec::new();
-    let several = units.len() > 1;
-    let read = run(ctx, command, &mut |line| {
+    let of_this_start = entries
+        .iter()
+        .filter(|entry| invocation(entry).is_none_or(|invocation| !ended.contains(&invocation)));
+    for line in of_this_start.map(line) {
+        let by = if units.len() > 1 || line.by == "systemd" { &*line.by } else { "" };
         for part in line.line.lines() {
-            let by = if several || line.by == "systemd" { &*line.by } else { "" };
             let text = if by.is_empty() { part.to_owned() } else { format!("{by}: {part}") };
             lines.push(text);
         }
-    });
+    }
     if let Err(error) = read {
         lines.push(format!("(its journal cannot be read: {error})"));
     }
     let first = lines.len().saturating_sub(TAIL);
     lines.split_off(first)
+}
+
+/// Which run of the unit it is about: each has a number of its own.
+fn invocation(entry: &Value) -> Option<&str> {
+    let fields = ["INVOCATION_ID", "USER_INVOCATION_ID", "_SYSTEMD_INVOCATION_ID"];
+    fields.iter().find_map(|name| entry[name].as_str())
+}
+
+/// Whether it says that somebody has asked for the end of a unit (sd-messages(3),
+/// `SD_MESSAGE_UNIT_STOPPING`): to start another release, that of the one before is asked for.
+fn is_asked_to_stop(entry: &Value) -> bool {
+    entry["MESSAGE_ID"] == "de5b426a63be47a7b6ac3eaac82e2f6f"
 }
 
 /// Hands over what the units have written.
@@ -156,7 +176,7 @@ pub(crate) fn show(
     if request.follow {
         command.push("--follow".to_owned());
     }
-    run(ctx, command, on_line)
+    run(ctx, command, &mut |entry| on_line(line(entry)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The polkit rule by which a user other than root may handle the units.
 
+/// The unit of the service that systemd asks.
+pub(crate) const UNIT: &str = "polkit.service";
+
 /// Where the rule belongs.
 fn path(units: &[String]) -> String {
     let name = units.first().map_or("", |unit| unit.split(['.', '@']).next().unwrap_or_default());

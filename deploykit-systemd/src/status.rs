@@ -13,8 +13,11 @@ pub(crate) fn state(facts: &Facts) -> ServiceState {
         "activating" => ServiceState::Starting,
         "failed" => ServiceState::Failed,
         "inactive" if facts.has_job => ServiceState::Starting,
-        "inactive" if facts.has_done_its_work() => ServiceState::Running,
-        "inactive" | "deactivating" => ServiceState::Stopped,
+        "inactive" if facts.has_done_its_work() || facts.is_on_call => ServiceState::Running,
+        "inactive" if facts.may_have_done_its_work() => ServiceState::Unknown,
+        "inactive" => ServiceState::Stopped,
+        // On its way somewhere: it may be started again after that.
+        "deactivating" => ServiceState::Starting,
         _ => ServiceState::Unknown,
     }
 }
@@ -40,6 +43,12 @@ pub(crate) fn detail(facts: &Facts) -> String {
     match state(facts) {
         ServiceState::Failed => format!("{unit}: {}", facts.failure()),
         ServiceState::Running if facts.has_done_its_work() => format!("{unit} has done its work"),
+        ServiceState::Running if facts.is_on_call => {
+            format!("{unit} is started when there is something to do")
+        }
+        ServiceState::Unknown if facts.may_have_done_its_work() => {
+            format!("{unit} does its work once; whether it has is not known any more")
+        }
         _ => format!("{unit} is {} ({}){restarts}{text}", facts.active, facts.sub),
     }
 }

@@ -17,7 +17,7 @@ use crate::job::{self, Ending, Verb};
 use crate::name::UnitName;
 use crate::unit::{self, UnitError};
 use crate::units::{Member, Units};
-use crate::{inspect, journal, managed, status};
+use crate::{inspect, journal, managed, polkit, status};
 
 /// So much longer than what systemd itself waits for a unit it is waited for the end of the job.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -110,7 +110,9 @@ impl Systemd {
 
     /// Why a call about a unit was refused.
     fn refused(&self, error: CallError, verb: &'static str, unit: &UnitName) -> SystemdError {
-        if error.is_forbidden() {
+        let masked = error.masked();
+        // Whom systemd asks may be masked, too, as if it were not installed.
+        if error.is_forbidden() || masked == Some(polkit::UNIT) && unit.as_str() != polkit::UNIT {
             return SystemdError::NoPermission {
                 user: user(),
                 verb,
@@ -121,8 +123,9 @@ impl Systemd {
         if error.is(&["NoSuchUnit"]) {
             return self.missing(unit);
         }
-        if error.is(&["UnitMasked"]) {
-            return SystemdError::Masked { unit: unit.to_string(), manager: self.units.manager };
+        if let Some(masked) = masked {
+            // It may be another unit that this one needs.
+            return SystemdError::Masked { unit: masked.to_owned(), manager: self.units.manager };
         }
         error.failed_to(format!("{verb} {unit}"))
     }
@@ -180,7 +183,9 @@ impl Systemd {
     /// now.
     fn forget_failures(&self, ctx: &Context, unit: &UnitName) -> Result<(), SystemdError> {
         match self.ask(ctx, |bus| bus.manage(ctx, "ResetFailedUnit", &(unit.as_str(),)))? {
-            Err(error) if error.is_forbidden() => Err(self.refused(error, "restart", unit)),
+            Err(error) if error.is_forbidden() || error.masked().is_some() => {
+                Err(self.refused(error, "restart", unit))
+            }
             Err(CallError::Cancelled(cancelled)) => Err(cancelled.into()),
             // A unit that was never loaded has nothing to forget.
             Ok(_) | Err(_) => Ok(()),
@@ -212,10 +217,12 @@ impl Systemd {
             ));
         }
         let facts = self.facts(ctx, unit)?;
-        let failed = facts.active == "failed" || facts.waits_to_restart();
-        let up = matches!(facts.active.as_str(), "active" | "reloading" | "activating")
-            || facts.has_done_its_work();
         let done = matches!(&ending, Ending::Result(result) if result == "done");
+        // One that was up may have ended since; whoever watches it knows how often that is forgiven.
+        let forgiven = done && facts.restarts_begun() <= u64::from(self.config.health.restarts);
+        let failed = facts.active == "failed" || (facts.waits_to_restart() && !forgiven);
+        let up = matches!(facts.active.as_str(), "active" | "reloading" | "activating")
+            || facts.may_have_done_its_work();
         match verb {
             Verb::Stop if done || matches!(facts.active.as_str(), "inactive" | "failed") => Ok(()),
             _ if failed => Err(self.explained(ctx, SystemdError::of(&facts), unit, begun)),
@@ -292,6 +299,12 @@ impl Systemd {
         Ok(())
     }
 
+    /// Sees that all is there that belongs to the services and is none itself.
+    fn open_others(&self, ctx: &Context) -> Result<(), SupervisorError> {
+        let others = self.units.services.iter().filter(|member| !member.unit.is_service());
+        others.into_iter().try_for_each(|member| self.bring(ctx, member))
+    }
+
     /// Whether this user may handle the units. There is no way to ask but to do something: what is
     /// done has an effect on failed units only, and is done before every start.
     pub(crate) fn may_handle(&self, ctx: &Context) -> Result<(), SystemdError> {
@@ -351,6 +364,7 @@ impl Supervisor for Systemd {
         ctx.check()?;
         self.reload_files(ctx)?;
         self.open_sockets(ctx)?;
+        self.open_others(ctx)?;
         let stem = instance.to_string();
         let meant = |member: &&Member| member.unit.is_service() && member.unit.stem() == stem;
         match self.units.services.iter().find(meant) {
@@ -363,8 +377,9 @@ impl Supervisor for Systemd {
 
     fn stop(&self, ctx: &Context) -> Result<(), SupervisorError> {
         // A socket would start its service again.
-        let services = self.units.services.iter().rev().map(|member| &member.unit);
-        for unit in self.units.sockets.iter().chain(services) {
+        let named = self.units.services.iter().rev().map(|member| &member.unit);
+        let (services, others): (Vec<_>, Vec<_>) = named.partition(|unit| unit.is_service());
+        for unit in self.units.sockets.iter().chain(others).chain(services) {
             let facts = self.facts(ctx, unit)?;
             if facts.load != "not-found" && facts.active != "inactive" {
                 self.perform(ctx, Verb::Stop, &facts)?;
@@ -374,7 +389,16 @@ impl Supervisor for Systemd {
     }
 
     fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError> {
-        Ok(status::status(&self.layout, &self.all_facts(ctx)?))
+        let mut all = self.all_facts(ctx)?;
+        for facts in all.iter_mut().filter(|facts| facts.active == "inactive") {
+            let triggers = facts.triggered_by.iter().map(|name| UnitName::complete(name));
+            let active =
+                |unit: &UnitName| Ok::<_, SystemdError>(self.facts(ctx, unit)?.active == "active");
+            for unit in triggers {
+                facts.is_on_call |= active(&unit)?;
+            }
+        }
+        Ok(status::status(&self.layout, &all))
     }
 
     fn last_lines(&self, ctx: &Context, since: Timestamp) -> Vec<String> {
