@@ -22,6 +22,22 @@ pub(super) struct Observer<'a> {
     last: BTreeMap<String, Option<String>>,
 }
 
+/// What is known of the service as far as it is looked at.
+struct Extent {
+    state: ServiceState,
+    detail: String,
+    /// How often it was started again, where that is known.
+    restarts: Option<u64>,
+    /// One of its instances has ended in order, and nobody will start it again.
+    has_ended: bool,
+}
+
+impl Extent {
+    fn new(state: ServiceState, detail: String) -> Self {
+        Self { state, detail, restarts: None, has_ended: false }
+    }
+}
+
 impl<'a> Observer<'a> {
     pub(super) fn new(
         ctx: &'a Context,
@@ -93,32 +109,41 @@ impl<'a> Observer<'a> {
         if !supervisor.observes() {
             return Sight::Well;
         }
-        let (state, detail, restarts) = match supervisor.status(self.ctx) {
+        let extent = match supervisor.status(self.ctx) {
             Ok(status) => self.extent_of(status),
-            Err(error) => (ServiceState::Starting, chain(&error), None),
+            Err(error) => Extent::new(ServiceState::Starting, chain(&error)),
         };
+        let Extent { state, detail, .. } = extent;
         let well = matches!(state, ServiceState::Running | ServiceState::Unknown);
         self.tell("service", well, &detail);
-        if let Some(times) = restarts.and_then(|restarts| self.too_often(restarts)) {
+        if let Some(times) = extent.restarts.and_then(|restarts| self.too_often(restarts)) {
             return Sight::Dead(format!("the service was started again {times}: {detail}"));
         }
         match state {
             ServiceState::Failed => Sight::Dead(format!("the service has failed: {detail}")),
+            _ if extent.has_ended => Sight::Dead(format!("the service has ended: {detail}")),
             _ if well => Sight::Well,
             _ => Sight::Poor(format!("service: {detail}")),
         }
     }
 
     /// What of a status is about what is looked at.
-    fn extent_of(&self, status: ServiceStatus) -> (ServiceState, String, Option<u64>) {
-        let Some(of) = self.of else {
-            let restarts = status.instances.iter().map(|instance| instance.restarts).sum();
-            return (status.state, status.detail, Some(restarts));
-        };
-        let name = of.to_string();
-        match status.instances.into_iter().find(|instance| instance.name == name) {
-            Some(found) => (found.state, found.detail, Some(found.restarts)),
-            None => (ServiceState::Unknown, format!("nothing is known of {name}"), None),
+    fn extent_of(&self, status: ServiceStatus) -> Extent {
+        let (mut instances, mut detail) = (status.instances, status.detail);
+        let mut state = status.state;
+        if let Some(name) = self.of.map(ToString::to_string) {
+            instances.retain(|instance| instance.name == name);
+            let Some(found) = instances.first() else {
+                let detail = format!("nothing is known of {name}");
+                return Extent::new(ServiceState::Unknown, detail);
+            };
+            (state, detail) = (found.state, found.detail.clone());
+        }
+        Extent {
+            restarts: Some(instances.iter().map(|instance| instance.restarts).sum()),
+            // The state of a service in all may be a guess; what is told of an instance is known.
+            has_ended: instances.iter().any(|instance| instance.state == ServiceState::Stopped),
+            ..Extent::new(state, detail)
         }
     }
 

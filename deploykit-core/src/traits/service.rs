@@ -30,7 +30,8 @@ pub enum ServiceState {
 pub struct Instance {
     /// Its name, unique in the service: `web@1`.
     pub name: String,
-    /// Its state.
+    /// Its state. On a probation one that is [`Stopped`](ServiceState::Stopped) is not waited for:
+    /// nobody will start it again.
     pub state: ServiceState,
     /// What there is to say of it, in a few words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
