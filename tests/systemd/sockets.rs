@@ -40,7 +40,10 @@ fn nobody_is_refused_while_releases_change() {
 #[test]
 fn nobody_is_refused_while_a_bad_release_is_rolled_back() {
     let Some(machine) = Machine::boot() else { return };
-    let app = listening(&machine, "Restart=always");
+    // With its limits systemd closes a socket soon whose service dies whenever somebody connects.
+    let app = listening(&machine, "Restart=always\n[Unit]\nStartLimitIntervalSec=0\n[Service]");
+    let socket = "[Socket]\nListenStream=127.0.0.1:8080\nTriggerLimitIntervalSec=0\n";
+    machine.unit("web.socket", socket);
     app.deploy_good("one");
     let clients = Load::start(&app, &[8080], 2, None);
     for service in ["exit 7", "systemd-notify --ready; sleep 0.2; exit 7"] {
@@ -74,8 +77,10 @@ fn a_thousand_requests_a_second_are_answered_across_fifty_deployments() {
 #[test]
 fn a_socket_that_has_given_up_is_opened_again() {
     let Some(machine) = Machine::boot() else { return };
-    let app = listening(&machine, "Restart=no\nStartLimitIntervalSec=1h\nStartLimitBurst=1");
-    machine.unit("web.socket", "[Socket]\nListenStream=127.0.0.1:8080\n");
+    let app = listening(
+        &machine,
+        "Restart=no\n[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=1\n[Service]",
+    );
     app.deploy_good("one");
     machine.systemctl(&["kill", "--signal=KILL", "web"]);
     let client = Load::start(&app, &[8080], 1, None);
