@@ -5,8 +5,12 @@
 mod bad;
 #[path = "systemd/inside.rs"]
 mod inside;
+#[path = "systemd/limits.rs"]
+mod limits;
 #[path = "systemd/machine.rs"]
 mod machine;
+#[path = "systemd/refusals.rs"]
+mod refusals;
 #[path = "systemd/several.rs"]
 mod several;
 #[path = "systemd/sockets.rs"]

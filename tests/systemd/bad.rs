@@ -57,7 +57,7 @@ fn a_release_that_never_answers_is_rolled_back_at_the_deadline() {
     app.served("simple", "");
     app.deploy_good("one");
     let ran = app.deploy_bad("echo I am here; exec sleep 1000", "one");
-    ran.says("not well within 5 s: http://127.0.0.1:8080/").says("  | I am here\n");
+    ran.says("not well within 3 s: http://127.0.0.1:8080/").says("  | I am here\n");
 }
 
 #[test]

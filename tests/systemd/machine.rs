@@ -116,13 +116,26 @@ impl Machine {
     pub(crate) fn command(&self, program: &str) -> Command {
         match self.uid {
             None => clean(self.sandbox.command(program)),
-            Some(uid) => {
-                let mut command = clean(self.sandbox.command_as(USER, program));
-                command.env("HOME", format!("/home/{USER}")).env("USER", USER);
-                command.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}"));
-                command
-            }
+            Some(uid) => self.command_of(USER, uid, program),
         }
+    }
+
+    /// A command inside, in the place of a user.
+    pub(crate) fn command_of(&self, user: &str, uid: u32, program: &str) -> Command {
+        let mut command = clean(self.sandbox.command_as(user, program));
+        command.env("HOME", format!("/home/{user}")).env("USER", user);
+        command.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}"));
+        command
+    }
+
+    /// Whether the manager is that of [`USER`].
+    pub(crate) fn is_a_users(&self) -> bool {
+        self.uid.is_some()
+    }
+
+    /// `systemctl`, as hints name it.
+    pub(crate) fn systemctl_words(&self) -> &'static str {
+        if self.is_a_users() { "systemctl --user" } else { "systemctl" }
     }
 
     /// Runs `systemctl`, for the manager, and returns what it says.
@@ -152,13 +165,22 @@ impl Machine {
 
     /// Writes a unit file; the manager does not know of it.
     pub(crate) fn unit_file(&self, name: &str, text: &str) {
+        std::fs::write(self.units().join(name), text).expect("the unit");
+    }
+
+    pub(crate) fn remove_unit(&self, name: &str) {
+        std::fs::remove_file(self.units().join(name)).expect("the unit");
+    }
+
+    /// Where the unit files are.
+    fn units(&self) -> Utf8PathBuf {
         let below = match self.uid {
             None => "etc/systemd/system".to_owned(),
             Some(_) => format!("home/{USER}/.config/systemd/user"),
         };
         let directory = self.sandbox.root().join(below);
         std::fs::create_dir_all(&directory).expect("a directory for units");
-        std::fs::write(directory.join(name), text).expect("the unit");
+        directory
     }
 
     /// An application in a directory of its own.
@@ -191,7 +213,7 @@ pub(crate) struct App<'a> {
 }
 
 /// What is read of the configuration besides the repository and the units.
-pub(crate) const QUICK: &str = "[health]\ninterval = \"50ms\"\ndeadline = \"5s\"\nfailures = 2\n";
+pub(crate) const QUICK: &str = "[health]\ninterval = \"50ms\"\ndeadline = \"3s\"\nfailures = 2\n";
 
 impl App<'_> {
     /// One with a unit of this type, and a health check at its port.

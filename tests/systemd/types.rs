@@ -3,7 +3,7 @@
 use crate::machine::{App, GOOD, Machine};
 
 /// How long these services take to be up.
-const SLOW: u64 = 700;
+const SLOW: u64 = 400;
 
 /// How long it took to bring the service over, in milliseconds, and that is has worked.
 #[track_caller]
