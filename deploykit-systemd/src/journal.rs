@@ -11,6 +11,16 @@ use crate::name::UnitName;
 /// So many lines are shown of a failure.
 const TAIL: usize = 20;
 
+/// So many entries are read for them: among them are those of the process before, which do not count.
+const LOOKED_AT: usize = 100;
+
+/// By this message systemd says that somebody has asked for the end of a unit; this and the following
+/// as in sd-messages(3), `SD_MESSAGE_UNIT_STOPPING`.
+const STOPPING: &str = "de5b426a63be47a7b6ac3eaac82e2f6f";
+
+/// By these it says how a unit has ended: `SD_MESSAGE_UNIT_SUCCESS`, `SD_MESSAGE_UNIT_FAILURE_RESULT`.
+const ENDED: [&str; 2] = ["7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c"];
+
 /// A line that comes in more pieces than this many bytes is none of `journalctl`.
 const LONGEST: usize = 4 << 20;
 
@@ -113,6 +123,16 @@ fn message(value: &Value) -> String {
     }
 }
 
+/// The end of what units have written.
+#[derive(Debug, Default)]
+pub(crate) struct LastLines {
+    pub(crate) lines: Vec<String>,
+    /// Some of them are the service's own.
+    pub(crate) says: bool,
+    /// systemd has written how a process of it ended.
+    pub(crate) has_ended: bool,
+}
+
 /// The last lines that the units have written since then, but for those of processes that were asked
 /// to end; nothing where they cannot be read.
 pub(crate) fn last_lines(
@@ -120,29 +140,36 @@ pub(crate) fn last_lines(
     manager: ManagerKind,
     units: &[UnitName],
     at: Timestamp,
-) -> Vec<String> {
+) -> LastLines {
     let mut command = command(manager, units);
-    command.extend([since(at), format!("--lines={TAIL}")]);
+    command.extend([since(at), format!("--lines={LOOKED_AT}")]);
     let mut entries: Vec<Value> = Vec::new();
     let read = run(ctx, command, &mut |entry| entries.push(entry.clone()));
-    let ended: Vec<&str> =
-        entries.iter().filter(|entry| is_asked_to_stop(entry)).filter_map(invocation).collect();
-    let mut lines = Vec::new();
-    let of_this_start = entries
-        .iter()
-        .filter(|entry| invocation(entry).is_none_or(|invocation| !ended.contains(&invocation)));
-    for line in of_this_start.map(line) {
-        let by = if units.len() > 1 || line.by == "systemd" { &*line.by } else { "" };
-        for part in line.line.lines() {
-            let text = if by.is_empty() { part.to_owned() } else { format!("{by}: {part}") };
-            lines.push(text);
-        }
-    }
+    let mut last = of_this_start(&entries, units.len() > 1);
     if let Err(error) = read {
-        lines.push(format!("(its journal cannot be read: {error})"));
+        last.lines.push(format!("(its journal cannot be read: {error})"));
     }
-    let first = lines.len().saturating_sub(TAIL);
-    lines.split_off(first)
+    let first = last.lines.len().saturating_sub(TAIL);
+    last.lines.drain(..first);
+    last
+}
+
+fn of_this_start(entries: &[Value], several: bool) -> LastLines {
+    let stopped: Vec<&str> =
+        entries.iter().filter(|entry| is(entry, STOPPING)).filter_map(invocation).collect();
+    let mut last = LastLines::default();
+    for entry in entries {
+        if invocation(entry).is_some_and(|invocation| stopped.contains(&invocation)) {
+            continue;
+        }
+        let line = line(entry);
+        let own = line.by != "systemd";
+        last.says |= own;
+        last.has_ended |= !own && ENDED.iter().any(|message| is(entry, message));
+        let by = if several || !own { format!("{}: ", line.by) } else { String::new() };
+        last.lines.extend(line.line.lines().map(|part| format!("{by}{part}")));
+    }
+    last
 }
 
 /// Which run of the unit it is about: each has a number of its own.
@@ -151,10 +178,9 @@ fn invocation(entry: &Value) -> Option<&str> {
     fields.iter().find_map(|name| entry[name].as_str())
 }
 
-/// Whether it says that somebody has asked for the end of a unit (sd-messages(3),
-/// `SD_MESSAGE_UNIT_STOPPING`): to start another release, that of the one before is asked for.
-fn is_asked_to_stop(entry: &Value) -> bool {
-    entry["MESSAGE_ID"] == "de5b426a63be47a7b6ac3eaac82e2f6f"
+/// Whether it is this message of systemd's.
+fn is(entry: &Value, message: &str) -> bool {
+    entry["MESSAGE_ID"] == message
 }
 
 /// Hands over what the units have written.
@@ -201,6 +227,26 @@ mod tests {
         assert_eq!(read(r#"{"MESSAGE":[104,105,255]}"#).line, "hi\u{fffd}");
         assert_eq!(read(r#"{"MESSAGE":["a","b"]}"#).line, "a b");
         assert_eq!(read("{}").line, "");
+    }
+
+    #[test]
+    fn lines_of_a_process_that_was_asked_to_end_do_not_count() {
+        let entries: Vec<Value> = [
+            r#"{"MESSAGE":"bye","_SYSTEMD_INVOCATION_ID":"old","_SYSTEMD_UNIT":"a.service"}"#,
+            r#"{"MESSAGE":"Stopping","INVOCATION_ID":"old","UNIT":"a.service",
+                "MESSAGE_ID":"de5b426a63be47a7b6ac3eaac82e2f6f"}"#,
+            r#"{"MESSAGE":"Failed","INVOCATION_ID":"new","UNIT":"a.service",
+                "MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c"}"#,
+            r#"{"MESSAGE":"hello\nyou","_SYSTEMD_INVOCATION_ID":"new","_SYSTEMD_UNIT":"a.service"}"#,
+        ]
+        .map(|text| serde_json::from_str(text).unwrap())
+        .into();
+        let last = of_this_start(&entries, false);
+        assert_eq!(last.lines, ["systemd: Failed", "hello", "you"]);
+        assert!(last.says && last.has_ended);
+        let last = of_this_start(&entries[..2], true);
+        assert!(last.lines.is_empty() && !last.says && !last.has_ended);
+        assert_eq!(of_this_start(&entries[3..], true).lines, ["a: hello", "a: you"]);
     }
 
     #[test]

@@ -249,12 +249,15 @@ impl Systemd {
 
     fn lines_of(&self, ctx: &Context, units: &[UnitName], since: Timestamp) -> Vec<String> {
         let (times, pause) = LATE_LINES;
+        let mut had_ended = false;
         let mut lines = Vec::new();
         for _ in 0..times {
-            lines = journal::last_lines(ctx, self.units.manager, units, since);
-            // systemd itself writes first, and last when it gives up.
-            let said = lines.iter().any(|line| !line.starts_with("systemd: "));
-            if said || ctx.sleep(pause).is_err() {
+            let last = journal::last_lines(ctx, self.units.manager, units, since);
+            lines = last.lines;
+            // Who has written nothing by now has nothing to say.
+            let is_all = last.says || had_ended;
+            had_ended = last.has_ended;
+            if is_all || ctx.sleep(pause).is_err() {
                 break;
             }
         }
