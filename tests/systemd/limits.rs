@@ -154,7 +154,7 @@ fn a_manager_that_is_executed_anew_while_it_starts_the_service_is_waited_for() {
         app.served("notify", "Restart=always");
         app.deploy_good("one");
         for order in ["daemon-reexec", "daemon-reload"] {
-            let hash = app.commit_with(order, GOOD, &[("slow", "1500")]);
+            let hash = app.commit_with(order, GOOD, &[("slow", "800")]);
             let pid = machine.property("web", "MainPID");
             let child = app.command(&["deploy", &hash]).spawn().unwrap();
             until("it starts", || {

@@ -7,8 +7,9 @@ fn instances<'a>(machine: &'a Machine, name: &str) -> App<'a> {
     let app = machine.app(name, 8081);
     let unit = app.unit_text("notify", "Restart=always").replace("PORT=8081", "PORT=808%i");
     machine.unit("app@.service", &unit);
+    let quick = QUICK.replace("\"3s\"", "\"1500ms\"");
     app.configure(&format!(
-        "[systemd]\nunits = [\"app@1\", \"app@2\"]\n{QUICK}[[health.check]]\ntype = \"http\"\n\
+        "[systemd]\nunits = [\"app@1\", \"app@2\"]\n{quick}[[health.check]]\ntype = \"http\"\n\
          url = \"http://127.0.0.1:808{{instance}}/\"\n[probation]\nduration = \"300ms\"\n"
     ));
     app
