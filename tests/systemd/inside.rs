@@ -48,7 +48,7 @@ fn serve() {
     notify("READY=1");
     let watchdog =
         number("WATCHDOG_USEC").is_some() && !std::path::Path::new("mute-watchdog").exists();
-    let mut said = version.clone();
+    let mut said = version;
     while !ended.load(Ordering::SeqCst) {
         if watchdog {
             notify("WATCHDOG=1");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::machine::{App, GOOD, Machine, QUICK, long, until};
+use crate::machine::{App, GOOD, Machine, QUICK, long, tell, until};
 
 /// Kills the service until systemd starts it no more.
 fn exhaust(app: &App<'_>) {
@@ -116,7 +116,7 @@ fn the_previous_release_is_back_soon_after_a_crash() {
     let rounds = if long() { 20 } else { 2 };
     let mut times: Vec<_> = (0..rounds).map(|round| way_back(&app, round)).collect();
     times.sort_unstable();
-    println!("from the crash to the previous release: {times:?} ms");
+    tell(&format!("from the crash to the previous release: {times:?} ms"));
     // The goal is a second and the start of the service; a busy machine may take longer.
     assert!(times[0] < 5000, "{times:?}");
 }
@@ -143,7 +143,7 @@ fn good_and_bad_releases_in_turn_leave_the_good_one_serving() {
         assert_eq!(machine.property("web", "ActiveState"), "active");
     }
     let each = begun.elapsed() / u32::try_from(2 * rounds).unwrap();
-    println!("{} deployments, each {each:?}", 2 * rounds);
+    tell(&format!("{} deployments, each {each:?}", 2 * rounds));
     assert!(each > Duration::from_millis(150), "nothing can have been watched");
 }
 

@@ -28,6 +28,11 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Tells a figure to whoever reads what the tests say.
+pub(crate) fn tell(figure: &str) {
+    writeln!(std::io::stderr(), "{figure}").expect("standard error");
+}
+
 /// Whether the longer runs are wanted.
 pub(crate) fn long() -> bool {
     std::env::var_os("DEPLOYKIT_LONG_TESTS").is_some()

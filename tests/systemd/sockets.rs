@@ -1,6 +1,6 @@
 //! Services behind a socket unit: nobody who connects while they are restarted is refused.
 
-use crate::machine::{App, Load, Machine, QUICK, Seen, long};
+use crate::machine::{App, Load, Machine, QUICK, Seen, long, tell};
 
 fn listening<'a>(machine: &'a Machine, more: &str) -> App<'a> {
     let app = machine.app("web", 8080);
@@ -33,7 +33,7 @@ fn nobody_is_refused_while_releases_change() {
             app.deploy_good(&version.to_string());
         }
         let seen = clients.end();
-        println!("{seen:?}, the slowest after {} ms", seen.slowest);
+        tell(&format!("{seen:?}, the slowest after {} ms", seen.slowest));
         all_were_answered(seen, 100);
     }
 }
@@ -71,7 +71,7 @@ fn a_thousand_requests_a_second_are_answered_across_fifty_deployments() {
         app.deploy_good(&version.to_string());
     }
     let (seen, seconds) = (clients.end(), begun.elapsed().as_secs_f64());
-    println!("50 deployments in {seconds:.1} s: {seen:?}");
+    tell(&format!("50 deployments in {seconds:.1} s: {seen:?}"));
     all_were_answered(seen, 10_000);
 }
 
