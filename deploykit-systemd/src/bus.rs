@@ -226,3 +226,20 @@ fn address(manager: ManagerKind) -> String {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_that_is_masked_is_not_always_the_one_that_was_asked_for() {
+        let refused = |name: &str, message: &str| CallError::Refused {
+            name: Some(format!("org.freedesktop.systemd1.{name}")),
+            message: message.to_owned(),
+        };
+        let error = refused("UnitMasked", "Unit polkit.service is masked.");
+        assert_eq!(error.masked(), Some("polkit.service"));
+        assert_eq!(refused("NoSuchUnit", "Unit a.service is masked.").masked(), None);
+        assert_eq!(refused("UnitMasked", "something else").masked(), None);
+    }
+}

@@ -123,9 +123,10 @@ impl Systemd {
         if error.is(&["NoSuchUnit"]) {
             return self.missing(unit);
         }
-        if let Some(masked) = masked {
+        if error.is(&["UnitMasked"]) {
             // It may be another unit that this one needs.
-            return SystemdError::Masked { unit: masked.to_owned(), manager: self.units.manager };
+            let unit = masked.unwrap_or(unit.as_str()).to_owned();
+            return SystemdError::Masked { unit, manager: self.units.manager };
         }
         error.failed_to(format!("{verb} {unit}"))
     }
