@@ -39,9 +39,13 @@ fn start_limits_block_neither_a_deployment_nor_a_rollback() {
     }
 }
 
-/// Crashes once, some time after it is up.
-const CRASHES_ONCE: &str = "if [ ! -e \"$APP/crashed\" ]; then\n\
-    touch \"$APP/crashed\"; systemd-notify --ready; sleep 0.4; echo last words; exit 7\nfi\n";
+/// Crashes once, so long after it is up.
+fn crashes_once(after: &str) -> String {
+    format!(
+        "if [ ! -e \"$APP/crashed\" ]; then\n    touch \"$APP/crashed\"; systemd-notify --ready\n    \
+         sleep {after}; echo last words; exit 7\nfi\n{GOOD}"
+    )
+}
 
 #[test]
 fn one_crash_on_the_probation_is_forgiven_where_that_is_configured() {
@@ -49,19 +53,19 @@ fn one_crash_on_the_probation_is_forgiven_where_that_is_configured() {
         let app = machine.app("web", 8080);
         app.served("notify", "Restart=always");
         app.deploy_good("one");
-        for (restarts, code) in [(0, 3), (1, 0)] {
+        for (restarts, after, code) in [(0, "0.4", 3), (1, "0.4", 0), (1, "0", 0)] {
             app.configure(&format!(
-                "[systemd]\nunit = \"web\"\n{}restarts = {restarts}\n[probation]\nduration = \"2s\"\n",
+                "[systemd]\nunit = \"web\"\n{}restarts = {restarts}\n[probation]\nduration = \"1s\"\n",
                 QUICK.replace("failures = 2", "failures = 100")
             ));
-            let hash =
-                app.commit(&format!("forgiven {restarts}"), &format!("{CRASHES_ONCE}{GOOD}"));
+            let version = format!("{restarts} after {after}");
+            let hash = app.commit(&version, &crashes_once(after));
             let ran = app.run(&["deploy", &hash]).expect(code);
             if code == 3 {
                 ran.says("the service was started again once").says("exited with code 7");
                 app.assert_serves("one");
             } else {
-                app.assert_serves("forgiven 1");
+                app.assert_serves(&version);
             }
             std::fs::remove_file(app.root.join("crashed")).unwrap();
         }
