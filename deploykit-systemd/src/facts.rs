@@ -156,9 +156,10 @@ impl Facts {
         self.kind == "oneshot" && self.active == "inactive" && self.result == "success"
     }
 
-    /// How often it was started again, one that waits for it included.
+    /// How often it was started again, one that waits for it included. Once it has a job to be started,
+    /// systemd has counted that, although it still shows it as waiting.
     pub(crate) fn restarts_begun(&self) -> u64 {
-        self.restarts + u64::from(self.waits_to_restart())
+        self.restarts + u64::from(self.waits_to_restart() && !self.has_job)
     }
 
     /// Why it does not run, in words: its result, how its process ended, how often it was started again.

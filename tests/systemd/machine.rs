@@ -185,6 +185,10 @@ impl Machine {
         };
         let directory = self.sandbox.root().join(below);
         std::fs::create_dir_all(&directory).expect("a directory for units");
+        if self.uid.is_some() {
+            // `systemctl mask` writes there, too.
+            std::os::unix::fs::chown(&directory, self.uid, self.uid).expect("its owner");
+        }
         directory
     }
 
