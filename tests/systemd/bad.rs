@@ -10,18 +10,18 @@ fn a_release_that_dies_is_rolled_back_and_its_end_is_told() {
         app.deploy_good("one");
         for (service, ends) in [
             (
-                "echo last words; exit 7",
+                "echo last words; sleep 0.2; exit 7",
                 "exited with code 7, started again once (result exit-code)",
             ),
             (
-                "systemd-notify --ready; echo last words; sleep 0.3; exit 7",
+                "systemd-notify --ready; echo last words; sleep 0.2; exit 7",
                 "exited with code 7, started again once (result exit-code)",
             ),
             (
-                "echo last words; systemd-notify --ready; kill -9 $$",
+                "echo last words; sleep 0.2; systemd-notify --ready; kill -9 $$",
                 "was killed by SIGKILL, started again once (result signal)",
             ),
-            ("echo last words; exit 0", "it never said that it is ready"),
+            ("echo last words; sleep 0.2; exit 0", "it never said that it is ready"),
         ] {
             let ran = app.deploy_bad(service, "one").says(ends).says("  | last words\n");
             // What the release before wrote while it ended tells nothing of this one.
@@ -66,7 +66,7 @@ fn a_release_that_ends_in_order_is_not_waited_for() {
     let app = machine.app("web", 8080);
     app.served("simple", "");
     app.deploy_good("one");
-    for service in ["echo last words; exit 0", "echo last words; sleep 0.3; exit 0"] {
+    for service in ["echo last words; exit 0", "echo last words; sleep 0.2; exit 0"] {
         let ran = app.deploy_bad(service, "one").says("  | last words\n");
         ran.never_says("not well within");
     }
@@ -89,7 +89,7 @@ fn a_bad_first_release_leaves_nothing_behind() {
     for machine in Machine::both() {
         let app = machine.app("web", 8080);
         app.served("notify", "Restart=always");
-        let hash = app.commit("bad", "echo last words; exit 7");
+        let hash = app.commit("bad", "echo last words; sleep 0.2; exit 7");
         app.run(&["deploy", &hash]).expect(1).says("exited with code 7");
         assert!(!app.root.join("active").is_symlink());
         assert_eq!(machine.property("web", "ActiveState"), "inactive");

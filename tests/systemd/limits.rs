@@ -25,10 +25,11 @@ fn start_limits_block_neither_a_deployment_nor_a_rollback() {
         }
         exhaust(&app);
         app.deploy_good(&format!("three of {burst}"));
-        let ran = app.deploy_bad("echo last words; exit 7", &format!("three of {burst}"));
+        let ran =
+            app.deploy_bad("echo last words; sleep 0.2; exit 7", &format!("three of {burst}"));
         ran.says("exited with code 7").says("last words");
         let ran = app.deploy_bad(
-            "systemd-notify --ready; sleep 0.1; echo last words; exit 7",
+            "systemd-notify --ready; sleep 0.1; echo last words; sleep 0.2; exit 7",
             &format!("three of {burst}"),
         );
         ran.says("exited with code 7").says("last words");
@@ -43,7 +44,7 @@ fn start_limits_block_neither_a_deployment_nor_a_rollback() {
 fn crashes_once(after: &str) -> String {
     format!(
         "if [ ! -e \"$APP/crashed\" ]; then\n    touch \"$APP/crashed\"; systemd-notify --ready\n    \
-         sleep {after}; echo last words; exit 7\nfi\n{GOOD}"
+         sleep {after}; exit 7\nfi\n{GOOD}"
     )
 }
 
@@ -81,7 +82,7 @@ fn a_crash_loop_ends_the_probation_at_once_however_long_it_is() {
     app.configure(&format!(
         "[systemd]\nunit = \"web\"\n{QUICK}restarts = 3\n[probation]\nduration = \"1h\"\n"
     ));
-    let ran = app.deploy_bad("sleep 0.1; echo last words; exit 7", "one");
+    let ran = app.deploy_bad("sleep 0.1; echo last words; sleep 0.2; exit 7", "one");
     let told = ["started again 4 times", "times in a row"];
     assert!(told.iter().any(|told| ran.stderr.contains(told)), "{ran}");
     ran.says("last words");

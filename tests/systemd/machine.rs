@@ -18,6 +18,9 @@ pub(crate) const USER: &str = "deploy";
 /// Runs the service of `inside.rs`.
 pub(crate) const GOOD: &str = "exec \"$HELPER\" -q --exact inside::serve --ignored --nocapture";
 
+// Services that are to be quoted wait a moment after their last words: of a process that has ended
+// before the journal reads what it wrote, it does not know to which of a user's units it belonged.
+
 /// Waits until something is so, for as long as a very busy machine may take.
 #[track_caller]
 pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {

@@ -45,8 +45,10 @@ fn units_are_brought_over_in_their_order_and_stopped_in_the_other() {
         app.run(&["deploy", &hash]).expect(0);
         assert_eq!(order(), "-worker +worker -web +web -clock +clock ");
         // Those after the one that fails are left alone on the way there.
-        let hash =
-            app.commit("bad", "if [ $1 = web ]; then echo last words; exit 7; fi; exec sleep 1000");
+        let hash = app.commit(
+            "bad",
+            "if [ $1 = web ]; then echo last words; sleep 0.2; exit 7; fi; exec sleep 1000",
+        );
         let ran = app.run(&["deploy", &hash]).expect(3).says("web.service");
         ran.says("exited with code 7").says("last words");
         for name in ["worker", "web", "clock"] {
@@ -98,9 +100,10 @@ fn a_bad_release_stops_at_the_first_instance_and_the_others_are_never_touched() 
         let hash = app.commit("one", GOOD);
         app.run(&["deploy", &hash]).expect(0);
         let second = machine.property("app@2", "MainPID");
-        for service in
-            ["echo last words; exit 7", "systemd-notify --ready; echo last words; exec sleep 1000"]
-        {
+        for service in [
+            "echo last words; sleep 0.2; exit 7",
+            "systemd-notify --ready; echo last words; exec sleep 1000",
+        ] {
             let hash = app.commit("bad", service);
             let ran = app.run(&["deploy", &hash]).expect(3).says("app@1").says("last words");
             ran.says("app@2 runs from").never_says("bringing app@2 over");

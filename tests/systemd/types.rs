@@ -86,7 +86,7 @@ fn work_that_is_done_once_is_waited_for_and_counts_as_well() {
             app.run(&["deploy", &hash]).expect(0);
             assert_eq!(done(), "one\ntwo\n", "{name}");
 
-            let hash = app.commit("bad", "echo last words; exit 7");
+            let hash = app.commit("bad", "echo last words; sleep 0.2; exit 7");
             app.run(&["deploy", &hash]).expect(3).says("exited with code 7").says("| last words");
             assert_eq!(done(), "one\ntwo\ntwo\n", "{name}");
         }
