@@ -207,8 +207,9 @@ impl Place<'_> {
         if spec.listen.iter().any(|address| address.starts_with('/')) {
             unit.set_if("SocketUser", self.user(spec)?).set("SocketMode", "0660");
         }
-        // Whoever connects while the service starts waits in the queue.
-        unit.set("Backlog", "4096").set("NoDelay", "yes");
+        // Whoever connects while the service starts waits in the queue, also when one that ends at once is
+        // started again and again: without this, systemd would close the socket then.
+        unit.set("Backlog", "4096").set("NoDelay", "yes").set("TriggerLimitIntervalSec", "0");
         unit.section("Install").set("WantedBy", "sockets.target");
         Ok(unit.text())
     }
