@@ -142,7 +142,13 @@ impl Supervisor for FakeService {
             return started;
         }
         // The old one is ended before it is known whether the new one starts.
-        self.0.world().serving = started.as_ref().ok().map(|()| release.id().clone());
+        let mut world = self.0.world();
+        world.serving = started.as_ref().ok().map(|()| release.id().clone());
+        let names: Vec<String> = world.instances.iter().map(ToString::to_string).collect();
+        let running =
+            world.serving.iter().flat_map(|id| names.iter().map(|name| (name.clone(), id.clone())));
+        world.running = running.collect();
+        drop(world);
         started
     }
 
