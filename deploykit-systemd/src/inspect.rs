@@ -18,6 +18,8 @@ pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
         Ok(version) => version,
         Err(error) => {
             findings.push(wrong("bus", &error));
+            // It may be why there is no bus.
+            findings.extend(lingering(systemd));
             return findings;
         }
     };
@@ -90,7 +92,8 @@ fn directory(systemd: &Systemd, facts: &Facts, name: &str) -> Option<Finding> {
         return None;
     }
     let active = systemd.layout.active_link();
-    let set = Utf8Path::new(facts.directory.trim_start_matches('-'));
+    // systemd marks one that may be missing so.
+    let set = Utf8Path::new(facts.directory.trim_start_matches(['-', '!']));
     if set.starts_with(&active) || same_place(set, &active) {
         return None;
     }
@@ -129,7 +132,7 @@ fn unit_files(systemd: &Systemd) -> Option<Finding> {
             let one = |(file, present): &(String, Present)| match present {
                 Present::Absent => format!("{file} is missing"),
                 Present::Outdated => format!("{file} says something else than the configuration"),
-                _ => format!("{file} was changed by hand"),
+                _ => format!("{file} {}", present.why_not()),
             };
             let found = stray.iter().map(one).collect::<Vec<_>>().join(", ");
             Finding::warning(name, found)

@@ -126,10 +126,7 @@ pub enum UnitError {
 }
 
 fn listed(files: &[(Utf8PathBuf, Present)]) -> String {
-    let one = |(path, present): &(Utf8PathBuf, Present)| match present {
-        Present::Edited => format!("{path} was changed by hand"),
-        _ => format!("{path} was not made by deploykit"),
-    };
+    let one = |(path, present): &(Utf8PathBuf, Present)| format!("{path} {}", present.why_not());
     files.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 

@@ -4,7 +4,7 @@ use deploykit_core::config::Config;
 use deploykit_core::{Context, Layout};
 
 use super::file::Present;
-use super::install::{Installed, instances, manage, retire};
+use super::install::{Installed, instances, manage, retire, wanted_directories};
 use super::{UnitError, UnitSet};
 use crate::bus::Bus;
 use crate::units::names;
@@ -19,36 +19,57 @@ pub(crate) fn refresh(
     layout: &Layout,
 ) -> Result<(), UnitError> {
     let set = UnitSet::of_services(config, layout)?;
-    let mut written = false;
+    let (mut written, mut installed) = (false, true);
     for file in &set.files {
         let (present, _) = file.present(&set.directory)?;
         let path = set.directory.join(&file.name);
         match present {
-            Present::Same | Present::Absent => {}
+            Present::Same => {}
+            Present::Absent => installed = false,
             Present::Outdated => match file.write(&set.directory) {
                 Ok(()) => {
                     ctx.note(format!("{path} was written anew"));
                     written = true;
                 }
-                Err(error) => ctx.warn(format!(
-                    "{path} says something else than the configuration, and cannot be written: \
-                     `deploykit unit install` as root does ({error})"
-                )),
+                Err(error) => {
+                    installed = false;
+                    ctx.warn(format!(
+                        "{path} says something else than the configuration, and cannot be written: \
+                         `deploykit unit install` as root does ({error})"
+                    ));
+                }
             },
-            Present::Edited | Present::Foreign => ctx.warn(format!(
-                "{path} says something else than the configuration, and was changed by hand: \
-                 `deploykit unit diff` shows what"
-            )),
+            Present::Edited | Present::Foreign | Present::Other => {
+                installed = false;
+                ctx.warn(format!(
+                    "{path} says something else than the configuration, and {}: \
+                     `deploykit unit diff` shows what",
+                    present.why_not()
+                ));
+            }
         }
     }
     if written {
         manage(ctx, bus, "Reload", &(), "read the unit files again")?;
+    }
+    // How many instances there are stands in no file.
+    if written || (installed && !are_enabled(&set)) {
         let (enabled, runtime, replace): (Vec<&str>, bool, bool) =
             (set.enabled.iter().map(String::as_str).collect(), false, true);
         manage(ctx, bus, "EnableUnitFiles", &(enabled, runtime, replace), "enable the units")?;
+    }
+    if written || installed {
         retire_surplus(&set, ctx, bus, config)?;
     }
     Ok(())
+}
+
+/// Whether every instance is started at boot. What is there once may have been disabled on purpose.
+fn are_enabled(set: &UnitSet) -> bool {
+    let directories = wanted_directories(set);
+    let is_wanted =
+        |unit: &String| directories.iter().any(|wants| wants.join(unit).symlink_metadata().is_ok());
+    set.enabled.iter().filter(|unit| unit.contains('@')).all(is_wanted)
 }
 
 /// The unit files of the services that are not as the configuration says, and what they are.
@@ -87,6 +108,9 @@ fn retire_surplus(
     }
     surplus.sort();
     surplus.dedup();
+    if surplus.is_empty() {
+        return Ok(());
+    }
     let mut retired = Installed::default();
     retire(ctx, bus, &surplus, &mut retired)?;
     if !retired.stopped.is_empty() {

@@ -141,6 +141,8 @@ impl Timers<'_> {
         };
         let mut unit = Sections::default();
         unit.section("Timer")
+            // In the place of those of the template.
+            .set("OnActiveSec", "")
             .set("OnActiveSec", seconds(every))
             .set("OnUnitInactiveSec", seconds(every))
             .set("AccuracySec", "1s")
@@ -149,11 +151,15 @@ impl Timers<'_> {
     }
 }
 
-/// The timer of all applications. How often it does something is in the drop-ins.
+/// The timer of all applications. How often it does something is in the drop-ins; systemd takes no timer
+/// that says nothing of it.
 fn timer(job: &Job) -> String {
     let mut unit = Sections::default();
     unit.section("Unit").set("Description", format!("{}, from time to time", job.description));
-    unit.section("Timer").set("Unit", format!("{}@%i.service", job.name));
+    unit.section("Timer")
+        .set("OnActiveSec", "1min")
+        .set("OnUnitInactiveSec", "1min")
+        .set("Unit", format!("{}@%i.service", job.name));
     unit.section("Install").set("WantedBy", "timers.target");
     unit.text()
 }
