@@ -71,6 +71,21 @@ fn a_check_of_units_from_the_configuration_tells_what_is_to_be_mended_and_how() 
     host.write(path, &text.replace("UMask=0027", "UMask=0022"));
     finds(&host, &app, "unit files", "warning", &["changed by hand", "`deploykit unit diff`"]);
     host.write(path, &text);
+    host.configure(&app, &format!("{}{QUICK}", WEB.replace("web", "new")));
+    finds(
+        &host,
+        &app,
+        "unit files",
+        "warning",
+        &["new.service is missing", "web.service is of no service"],
+    );
+    host.configure(&app, &format!("{WEB}{QUICK}[timers]\npoll = \"1h\"\n"));
+    finds(&host, &app, "polling", "warning", &["is not active", "unit install"]);
+    host.install(&app);
+    finds(&host, &app, "polling", "fine", &["deploykit-poll@srv-shop.timer is active"]);
+    host.configure(&app, &format!("{WEB}{QUICK}"));
+    finds(&host, &app, "polling", "warning", &["is active, though", "unit install"]);
+    host.install(&app);
     host.configure(&app, &format!("{WEB}umask = \"0022\"\n{QUICK}"));
     finds(&host, &app, "unit files", "warning", &["says something else", "unit install"]);
     host.configure(&app, &format!("{WEB}{QUICK}"));

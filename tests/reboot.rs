@@ -70,8 +70,7 @@ fn settles(host: &Host, app: &App, version: &str, outcomes: &[&str]) {
     let settled = || {
         status = host.json(app, &["status"]);
         let open = ["unfinished", "probation", "busy"];
-        open.iter().all(|key| status[key] == Value::Null)
-            && status["service"]["state"] == "running"
+        open.iter().all(|key| status[key] == Value::Null) && status["service"]["state"] == "running"
     };
     host.until("nothing is open any more", settled);
     assert_eq!(host.outcomes(app)[..outcomes.len()], *outcomes, "{status:#}");
@@ -124,7 +123,7 @@ fn after_a_kill_the_timer_confirms_what_is_well() {
 
     // While it is watched.
     let mut killed = begin(&host, &app, "five");
-    hears(&mut killed, "service: done");
+    hears(&mut killed, " is well");
     killed.kill(&host);
     let pid = host.pid("web.service");
     settles(&host, &app, "five", &["deployed", "deployed", "deployed", "failed"]);
@@ -155,7 +154,7 @@ fn after_a_kill_the_timer_leaves_what_is_ill() {
 
     // While it is watched, and well so far.
     let mut killed = begin(&host, &app, "four");
-    hears(&mut killed, "service: done");
+    hears(&mut killed, " is well");
     killed.kill(&host);
     host.write("/srv/shop/ill-four", "");
     settles(&host, &app, "one", &["rolled-back", "rolled-back", "rolled-back"]);
@@ -173,7 +172,7 @@ fn after_a_loss_of_power_the_boot_decides() {
 
     // On probation, and well.
     let mut lost = begin(&host, &app, "two");
-    hears(&mut lost, "service: done");
+    hears(&mut lost, " is well");
     host.sandbox.power_off();
     drop(lost);
     host.sandbox.boot_again();
@@ -183,7 +182,7 @@ fn after_a_loss_of_power_the_boot_decides() {
     // On probation, and ill since the boot.
     configure(&host, &app, "recover = \"1h\"", "20s");
     let mut lost = begin(&host, &app, "three");
-    hears(&mut lost, "service: done");
+    hears(&mut lost, " is well");
     host.sandbox.power_off();
     drop(lost);
     host.write("/srv/shop/ill-three", "");
@@ -191,13 +190,13 @@ fn after_a_loss_of_power_the_boot_decides() {
     settles(&host, &app, "two", &["rolled-back", "deployed", "deployed"]);
 
     // The link is switched, and the service never came up.
+    configure(&host, &app, "recover = \"1h\"", "100ms");
     host.write("/srv/shop/gate", "");
     let lost = begin(&host, &app, "four");
     host.until("it starts", || host.state("web.service") == "activating");
     host.sandbox.power_off();
     drop(lost);
     host.remove("/srv/shop/gate");
-    configure(&host, &app, "recover = \"1h\"", "100ms");
     host.sandbox.boot_again();
     settles(&host, &app, "four", &["deployed", "rolled-back", "deployed", "deployed"]);
 
@@ -235,7 +234,7 @@ fn the_manager_of_a_user_decides_after_a_boot_too() {
     let app = host.app_of("ann", "/home/ann/shop", "user");
     shop(&host, &app, "recover = \"1s\"", "20s");
     let mut lost = begin(&host, &app, "two");
-    hears(&mut lost, "service: done");
+    hears(&mut lost, " is well");
     host.sandbox.power_off();
     drop(lost);
     host.write("/home/ann/shop/ill-two", "");
@@ -244,7 +243,7 @@ fn the_manager_of_a_user_decides_after_a_boot_too() {
     // And after a kill.
     configure(&host, &app, "recover = \"1s\"", "1s");
     let mut killed = begin(&host, &app, "three");
-    hears(&mut killed, "service: done");
+    hears(&mut killed, " is well");
     killed.kill(&host);
     settles(&host, &app, "three", &["deployed", "rolled-back", "deployed"]);
 }
@@ -264,7 +263,7 @@ fn a_timer_deploys_what_is_new_and_leaves_what_is_bad() {
             });
         }
     };
-    looks_again(2);
+    looks_again(1);
     assert_eq!(host.outcomes(&app), ["deployed"]);
     host.commit(&app, "two", &[]);
     host.until("it is deployed", || host.version(&app) == "two");
@@ -274,7 +273,7 @@ fn a_timer_deploys_what_is_new_and_leaves_what_is_bad() {
     host.until("it is left", || host.outcomes(&app).len() == 3);
     settles(&host, &app, "two", &["rolled-back", "deployed", "deployed"]);
     let pid = host.pid("web.service");
-    looks_again(3);
+    looks_again(2);
     assert_eq!(host.outcomes(&app).len(), 3);
     assert_eq!(host.pid("web.service"), pid);
     host.commit(&app, "four", &[]);

@@ -78,7 +78,7 @@ impl UnitFile {
         let text = format!(
             "{MARK} for {of}; {}\n\
              # Changes made here are in the way of the next `deploykit unit install`; make them with\n\
-             # `systemctl edit {unit}`.\n\n{body}",
+             # `systemctl edit {unit}`, of a user's with `systemctl --user edit {unit}`.\n\n{body}",
             digest(body)
         );
         Self { name, text, of: of.to_owned() }

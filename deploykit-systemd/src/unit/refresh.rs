@@ -3,9 +3,9 @@
 use deploykit_core::config::Config;
 use deploykit_core::{Context, Layout};
 
-use super::file::Present;
+use super::file::{Present, made_for};
 use super::install::{Installed, instances, manage, retire, wanted_directories};
-use super::{UnitError, UnitSet};
+use super::{UnitError, UnitSet, timers};
 use crate::bus::Bus;
 use crate::units::names;
 
@@ -72,17 +72,27 @@ fn are_enabled(set: &UnitSet) -> bool {
     set.enabled.iter().filter(|unit| unit.contains('@')).all(is_wanted)
 }
 
-/// The unit files of the services that are not as the configuration says, and what they are.
+/// What is not as the configuration says of the unit files of the services, in words.
 pub(crate) fn stray_service_files(
     config: &Config,
     layout: &Layout,
-) -> Result<Vec<(String, Present)>, UnitError> {
+) -> Result<Vec<String>, UnitError> {
     let set = UnitSet::of_services(config, layout)?;
     let mut stray = Vec::new();
     for file in &set.files {
         let (present, _) = file.present(&set.directory)?;
-        if present != Present::Same {
-            stray.push((file.name.to_string(), present));
+        let how = match present {
+            Present::Same => continue,
+            Present::Absent => "is missing",
+            Present::Outdated => "says something else than the configuration",
+            _ => present.why_not(),
+        };
+        stray.push(format!("{} {how}", file.name));
+    }
+    for file in made_for(&set.root, &set.directory)? {
+        let wanted = set.files.iter().any(|wanted| wanted.name == file.name);
+        if !wanted && !timers::is_of_one(&file.name) {
+            stray.push(format!("{} is of no service any more", file.name));
         }
     }
     Ok(stray)

@@ -49,6 +49,28 @@ const POLL: Job = Job {
     description: "deploykit: deploy what is new of %f",
 };
 
+/// The timer that looks after what was broken off in an application.
+pub(crate) fn recover_timer(root: &Utf8Path) -> String {
+    RECOVER.unit(root, "timer")
+}
+
+/// The timer that deploys what is new of an application.
+pub(crate) fn poll_timer(root: &Utf8Path) -> String {
+    POLL.unit(root, "timer")
+}
+
+/// Whether a unit file belongs to one of the timers.
+pub(super) fn is_of_one(name: &Utf8Path) -> bool {
+    [RECOVER, POLL].iter().any(|job| name.as_str().starts_with(&format!("{}@", job.name)))
+}
+
+impl Job {
+    /// The instance of an application.
+    fn unit(&self, root: &Utf8Path, kind: &str) -> String {
+        format!("{}@{}.{kind}", self.name, escape_path(root.as_str()))
+    }
+}
+
 impl Timers<'_> {
     fn jobs(&self) -> Vec<&'static Job> {
         let poll = self.config.timers.poll.is_some().then_some(&POLL);
@@ -70,9 +92,8 @@ impl Timers<'_> {
 
     /// The units that are started at boot: the timers, and `recover` itself.
     pub(super) fn enabled(&self) -> Vec<String> {
-        let instance = escape_path(self.root.as_str());
-        let timers = self.jobs().into_iter().map(|job| format!("{}@{instance}.timer", job.name));
-        timers.chain([format!("{}@{instance}.service", RECOVER.name)]).collect()
+        let timers = self.jobs().into_iter().map(|job| job.unit(self.root, "timer"));
+        timers.chain([RECOVER.unit(self.root, "service")]).collect()
     }
 
     /// Those that are started when they are installed.
@@ -81,8 +102,7 @@ impl Timers<'_> {
     }
 
     fn drop_in(&self, job: &Job, kind: &str, body: &str) -> UnitFile {
-        let instance = escape_path(self.root.as_str());
-        let name = format!("{}@{instance}.{kind}.d/10-deploykit.conf", job.name);
+        let name = format!("{}.d/10-deploykit.conf", job.unit(self.root, kind));
         UnitFile::of(self.root, name, body)
     }
 
