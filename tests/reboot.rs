@@ -159,6 +159,18 @@ fn after_a_kill_the_timer_leaves_what_is_ill() {
     host.write("/srv/shop/ill-four", "");
     settles(&host, &app, "one", &["rolled-back", "rolled-back", "rolled-back"]);
     host.run(&app, &["deploy"]).expect(1).says("marked bad");
+
+    // On the way back.
+    host.remove("/srv/shop/ill-four");
+    let mut killed = begin(&host, &app, "five");
+    hears(&mut killed, " is well");
+    host.write("/srv/shop/gate", "");
+    host.write("/srv/shop/ill-five", "");
+    hears(&mut killed, "revert: done");
+    host.until("the previous one starts", || host.state("web.service") == "activating");
+    killed.kill(&host);
+    host.remove("/srv/shop/gate");
+    settles(&host, &app, "one", &["rolled-back", "rolled-back", "rolled-back", "rolled-back"]);
     // What the timer does is no failure of it.
     assert_eq!(host.systemctl(&["--failed", "--no-legend"]), "");
 }
@@ -279,4 +291,12 @@ fn a_timer_deploys_what_is_new_and_leaves_what_is_bad() {
     host.commit(&app, "four", &[]);
     host.until("it is deployed", || host.version(&app) == "four");
     settles(&host, &app, "four", &["deployed", "rolled-back"]);
+    // What it has done is told once, and nothing of looks that find nothing.
+    let told = host.sandbox.run("journalctl", &["--output=cat", "-u", unit]);
+    let count = |text: &str| told.matches(text).count();
+    assert_eq!(
+        (count("Deployed "), count("and rolled back:"), count("Started ")),
+        (2, 1, 0),
+        "{told}"
+    );
 }

@@ -121,7 +121,10 @@ impl Timers<'_> {
             .set("SuccessExitStatus", job.fine)
             // Told to end, it goes back first, which takes as long as the service does.
             .set("TimeoutStopSec", "10min")
-            .set("KillMode", "mixed");
+            .set("KillMode", "mixed")
+            // What it tells is kept, and that systemd fails it; not that it has looked once more.
+            .set("SyslogLevel", "notice")
+            .set("LogLevelMax", "notice");
         if job.name == RECOVER.name {
             unit.section("Install").set(
                 "WantedBy",
