@@ -111,7 +111,9 @@ impl Timers<'_> {
         let mut unit = Sections::default();
         unit.section("Unit")
             .set("Description", job.description)
-            .set("ConditionPathIsDirectory", "%f");
+            .set("ConditionPathIsDirectory", "%f")
+            // However often the timer says: systemd would refuse what is started five times in ten seconds.
+            .set("StartLimitIntervalSec", "0");
         if self.manager == ManagerKind::System {
             unit.set("Wants", "network-online.target").set("After", "network-online.target");
         }
