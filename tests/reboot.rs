@@ -261,6 +261,35 @@ fn the_manager_of_a_user_decides_after_a_boot_too() {
 }
 
 #[test]
+fn a_user_with_the_rule_that_the_check_gives_is_helped_by_timers_too() {
+    let Some(host) = Host::boot() else { return };
+    if !host.sandbox.has_polkit() {
+        return;
+    }
+    let app = host.app_of("app", "/srv/shop", "system");
+    host.commit(&app, "one", &[("fickle", FICKLE)]);
+    configure(&host, &app, "recover = \"1s\"", "100ms");
+    host.install(&app);
+    let findings = host.json(&app, &["check"]);
+    let of_rights = |finding: &&Value| finding["name"] == "permission";
+    let hint =
+        findings.as_array().unwrap().iter().find(of_rights).unwrap()["mend"].as_str().unwrap();
+    let (told, rule) = hint.split_once(":\n").unwrap();
+    let path = told.split(' ').find(|word| word.starts_with("/etc/")).unwrap();
+    host.write(path, rule);
+    host.sandbox.run("systemctl", &["restart", "polkit"]);
+    host.sandbox.run("usermod", &["--append", "--groups", "systemd-journal", "app"]);
+    host.run(&app, &["check"]).expect(0);
+    host.deploy(&app);
+    configure(&host, &app, "recover = \"1s\"", "20s");
+    let mut killed = begin(&host, &app, "two");
+    hears(&mut killed, " is well");
+    killed.kill(&host);
+    host.write("/srv/shop/ill-two", "");
+    settles(&host, &app, "one", &["rolled-back", "deployed"]);
+}
+
+#[test]
 fn a_timer_deploys_what_is_new_and_leaves_what_is_bad() {
     let Some(host) = Host::boot() else { return };
     let app = host.app("/srv/shop");

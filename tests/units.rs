@@ -104,6 +104,14 @@ fn what_is_not_wanted_any_more_goes() {
     host.deploy(&app);
     assert_eq!(host.directory("old.service"), host.release(&app));
     assert_eq!(host.state("many@2.service"), "active");
+    // What acts for it finds it, whatever its path is made of.
+    let recover = host.sandbox.run("systemd-escape", &["--path", &app.root]);
+    let recover = format!("deploykit-recover@{}.service", recover.trim());
+    host.systemctl(&["start", "--", &recover]);
+    host.until("it has looked", || {
+        host.property(&recover, "ExecMainExitTimestampMonotonic") != "0"
+    });
+    assert_eq!(host.property(&recover, "Result"), "success", "{recover}");
     // Beside it, another one that nothing of this happens to.
     let other = host.app("/srv/a-shop");
     configure(&host, &other, &[service("other", "")]);

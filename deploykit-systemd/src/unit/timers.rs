@@ -10,7 +10,7 @@ use deploykit_core::config::{Config, ManagerKind};
 use super::file::UnitFile;
 use super::section::Sections;
 use super::service::seconds;
-use super::text::word;
+use super::text::{argument, word};
 use crate::name::escape_path;
 
 /// What the units are made of.
@@ -149,8 +149,8 @@ impl Timers<'_> {
         if self.manager == ManagerKind::System {
             unit.set_if("User", self.owner);
         }
-        let config = self.config_path.map(|path| format!("--config {} ", word(path.as_str())));
-        let (root, config) = (word(self.root.as_str()), config.unwrap_or_default());
+        let config = self.config_path.map(|path| format!("--config {} ", argument(path.as_str())));
+        let (root, config) = (argument(self.root.as_str()), config.unwrap_or_default());
         unit.set("ExecStart", "").set(
             "ExecStart",
             format!("{} --directory {root} {config}{}", word(self.program.as_str()), job.arguments),
