@@ -97,7 +97,7 @@ fn files_of_others_and_changes_by_hand_are_in_the_way() {
 #[test]
 fn what_is_not_wanted_any_more_goes() {
     let Some(host) = Host::boot() else { return };
-    let app = host.app("/srv/a shop-1/$x%");
+    let app = host.app("/srv/a shop-1/${x}%");
     let listening = "listen = [\"8101\"]";
     configure(&host, &app, &[service("old", listening), service("many", "count = 2")]);
     host.install(&app);
