@@ -183,7 +183,7 @@ impl SystemdError {
                     .to_owned()
             }
             Self::NoPermission { user, units, .. } => polkit::hint(user, units),
-            Self::NotAllowed { .. } => "root may: `sudo deploykit unit install`".to_owned(),
+            Self::NotAllowed { .. } => "root may: the same with `sudo`".to_owned(),
             Self::Missing { described: true, .. } => "`deploykit unit install` makes it".to_owned(),
             Self::Missing { unit, manager, .. } => {
                 let dir = match manager {

@@ -7,9 +7,9 @@ use deploykit_core::traits::{Finding, LogRequest, Supervisor as _};
 
 use crate::error::{SystemdError, systemctl};
 use crate::facts::Facts;
-use crate::name::escape_path;
+use crate::name::UnitName;
 use crate::supervisor::{Systemd, user};
-use crate::unit::{Present, UnitError, stray_service_files};
+use crate::unit::{UnitError, poll_timer, recover_timer, stray_service_files};
 
 /// All that was looked at.
 pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
@@ -18,6 +18,8 @@ pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
         Ok(version) => version,
         Err(error) => {
             findings.push(wrong("bus", &error));
+            // It may be why there is no bus.
+            findings.extend(lingering(systemd));
             return findings;
         }
     };
@@ -37,6 +39,7 @@ pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
     findings.extend(lingering(systemd));
     findings.push(journal(systemd, ctx));
     findings.push(recovery(systemd, ctx));
+    findings.extend(polling(systemd, ctx));
     findings
 }
 
@@ -90,7 +93,8 @@ fn directory(systemd: &Systemd, facts: &Facts, name: &str) -> Option<Finding> {
         return None;
     }
     let active = systemd.layout.active_link();
-    let set = Utf8Path::new(facts.directory.trim_start_matches('-'));
+    // systemd marks one that may be missing so.
+    let set = Utf8Path::new(facts.directory.trim_start_matches(['-', '!']));
     if set.starts_with(&active) || same_place(set, &active) {
         return None;
     }
@@ -125,17 +129,9 @@ fn unit_files(systemd: &Systemd) -> Option<Finding> {
     let name = "unit files";
     Some(match stray_service_files(&systemd.config, &systemd.layout) {
         Ok(stray) if stray.is_empty() => Finding::fine(name, "they are those of the configuration"),
-        Ok(stray) => {
-            let one = |(file, present): &(String, Present)| match present {
-                Present::Absent => format!("{file} is missing"),
-                Present::Outdated => format!("{file} says something else than the configuration"),
-                _ => format!("{file} was changed by hand"),
-            };
-            let found = stray.iter().map(one).collect::<Vec<_>>().join(", ");
-            Finding::warning(name, found)
-                .why("the service does not run as it is described")
-                .mend("`deploykit unit diff`, then `deploykit unit install`")
-        }
+        Ok(stray) => Finding::warning(name, stray.join(", "))
+            .why("the service does not run as it is described")
+            .mend("`deploykit unit diff`, then `deploykit unit install`"),
         Err(error) => {
             let finding = Finding::error(name, UnitError::to_string(&error));
             error.hint().map_or(finding.clone(), |hint| finding.mend(hint))
@@ -178,15 +174,29 @@ fn journal(systemd: &Systemd, ctx: &Context) -> Finding {
 
 /// Whether somebody looks after a probation whose deployment was killed.
 fn recovery(systemd: &Systemd, ctx: &Context) -> Finding {
-    let name = "recovery";
-    let timer = format!("deploykit-recover@{}.timer", escape_path(systemd.layout.root().as_str()));
-    let active = systemd
-        .facts(ctx, &crate::name::UnitName::complete(&timer))
-        .is_ok_and(|facts| facts.active == "active");
-    if active {
-        return Finding::fine(name, format!("{timer} is active"));
+    let timer = recover_timer(systemd.layout.root());
+    if is_active(systemd, ctx, &timer) {
+        return Finding::fine("recovery", format!("{timer} is active"));
     }
-    Finding::warning(name, format!("{timer} is not active"))
+    Finding::warning("recovery", format!("{timer} is not active"))
         .why("after a kill or a loss of power nobody decides about a release on probation, until the next command")
         .mend("`deploykit unit install`")
+}
+
+/// Whether what is new is deployed by a timer just when the configuration says so.
+fn polling(systemd: &Systemd, ctx: &Context) -> Option<Finding> {
+    let timer = poll_timer(systemd.layout.root());
+    let found = match (systemd.config.timers.poll, is_active(systemd, ctx, &timer)) {
+        (None, false) => return None,
+        (Some(_), true) => return Some(Finding::fine("polling", format!("{timer} is active"))),
+        (Some(_), false) => format!("{timer} is not active, though timers.poll is given"),
+        (None, true) => format!("{timer} is active, though timers.poll is not given"),
+    };
+    let why = "what is new is not deployed when the configuration says so";
+    Some(Finding::warning("polling", found).why(why).mend("`deploykit unit install`"))
+}
+
+fn is_active(systemd: &Systemd, ctx: &Context, timer: &str) -> bool {
+    let facts = systemd.facts(ctx, &UnitName::complete(timer));
+    facts.is_ok_and(|facts| facts.active == "active")
 }

@@ -70,6 +70,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a unit that may take for ever is waited for.
 const LONGEST_STOP: Duration = Duration::from_secs(600);
 
+/// So much longer than systemd itself waits for a unit it is waited for the end of the job. Some kinds of
+/// units have no time of their own.
+const MARGIN: Duration = Duration::from_secs(10);
+
 /// So many signals may wait to be read: others start and stop units, too.
 const QUEUED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
@@ -106,18 +110,31 @@ pub(crate) fn run(
     }
 }
 
-/// Stops a unit, whose limit is systemd's own, and waits for that. Returns whether it ran.
-pub(crate) fn stop(ctx: &Context, bus: &Bus, unit: &str) -> Result<bool, SystemdError> {
+/// Whether there is something of a unit to stop.
+pub(crate) fn runs(ctx: &Context, bus: &Bus, unit: &str) -> Result<bool, SystemdError> {
+    let facts = bus.facts(ctx, &UnitName::complete(unit));
+    let facts = facts.map_err(|error| error.failed_to(format!("look at {unit}")))?;
+    Ok(!matches!(facts.active.as_str(), "inactive" | "failed"))
+}
+
+/// Stops a unit, whose limit is systemd's own, and waits for that.
+pub(crate) fn stop(ctx: &Context, bus: &Bus, unit: &str) -> Result<(), SystemdError> {
     let unit = UnitName::complete(unit);
-    let failed = |error: CallError| error.failed_to(format!("stop {unit}"));
+    let failed = |error: CallError| {
+        if error.is_forbidden() {
+            let (user, what) = (crate::supervisor::user(), "stop a unit for good");
+            return SystemdError::NotAllowed { user, what };
+        }
+        error.failed_to(format!("stop {unit}"))
+    };
     let facts = bus.facts(ctx, &unit).map_err(failed)?;
     if matches!(facts.active.as_str(), "inactive" | "failed") {
-        return Ok(false);
+        return Ok(());
     }
-    let limit = Duration::from_micros(facts.stop_timeout).min(LONGEST_STOP);
+    let limit = Duration::from_micros(facts.stop_timeout).saturating_add(MARGIN).min(LONGEST_STOP);
     match run(ctx, bus, Verb::Stop, &unit, limit).map_err(failed)? {
         Ending::TimedOut => Err(not_done(&unit, Verb::Stop, &Ending::TimedOut, limit)),
-        _ => Ok(true),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use deploykit_core::config::ManagerKind;
 use deploykit_core::process::{self, Outcome, ProcessSpec};
-use deploykit_core::traits::{LogLine, LogRequest, SupervisorError};
+use deploykit_core::traits::{BackendError, LogLine, LogRequest, SupervisorError};
 use deploykit_core::{Context, Timestamp};
 use serde_json::Value;
 
@@ -24,6 +24,9 @@ const ENDED: [&str; 2] = ["7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8
 /// A line that comes in more pieces than this many bytes is none of `journalctl`.
 const LONGEST: usize = 4 << 20;
 
+/// What `journalctl` says to whom it may show nothing.
+const REFUSED: &str = "insufficient permissions";
+
 /// The program, with what it is asked for, but for the time and the number of lines.
 fn command(manager: ManagerKind, units: &[UnitName]) -> Vec<String> {
     let fields = "MESSAGE,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,UNIT,USER_UNIT,_COMM,\
@@ -31,11 +34,12 @@ fn command(manager: ManagerKind, units: &[UnitName]) -> Vec<String> {
     let mut command: Vec<String> =
         ["journalctl", "--quiet", "--no-pager", "--all", "--output=json"].map(String::from).into();
     command.push(format!("--output-fields={fields}"));
-    let (scope, unit) = match manager {
-        ManagerKind::System => ("--system", "--unit"),
-        ManagerKind::User => ("--user", "--user-unit"),
+    // Of all journals that this user may read: what a service of the host writes that runs as a user is in
+    // that user's, and what one of a user without a journal writes is in the host's.
+    let unit = match manager {
+        ManagerKind::System => "--unit",
+        ManagerKind::User => "--user-unit",
     };
-    command.push(scope.to_owned());
     command.extend(units.iter().map(|name| format!("{unit}={name}")));
     command
 }
@@ -79,6 +83,12 @@ fn run(
         Outcome::Exited(exit) if exit.success() => Ok(()),
         // Nothing was found.
         Outcome::Exited(process::Exit::Code(1)) if finished.tail.is_empty() => Ok(()),
+        Outcome::Exited(_) if finished.tail.iter().any(|line| line.contains(REFUSED)) => {
+            let user = crate::supervisor::user();
+            let error = BackendError::new(format!("{user} may not read the journal"));
+            let hint = format!("`usermod --append --groups systemd-journal {user}`");
+            Err(error.hint(hint).of_the_host().into())
+        }
         Outcome::Exited(exit) => {
             Err(SupervisorError::Failed { command: told, exit, tail: finished.tail })
         }

@@ -15,6 +15,7 @@ pub(crate) fn diff(set: &UnitSet, compared: &Comparison, paint: Paint) -> String
             Present::Absent => "would be made",
             Present::Outdated => "would be replaced",
             Present::Edited => "was changed by hand: it is replaced with --force only",
+            Present::Other => "was made for another application: it is replaced with --force only",
             _ => "was not made by deploykit: it is replaced with --force only",
         };
         text.push_str(&paint.strong(&format!("{path} {what}")));

@@ -18,6 +18,8 @@ pub struct UnitFile {
     pub name: Utf8PathBuf,
     /// All of its text, the mark included.
     pub text: String,
+    /// Whose it is: the directory of an application, or [`SHARED`].
+    of: String,
 }
 
 /// What is there in the place of a unit file.
@@ -35,10 +37,28 @@ pub enum Present {
     Edited,
     /// One that somebody else has made.
     Foreign,
+    /// One that deploykit has made for another application.
+    Other,
 }
 
 /// Of what application a file is; those that all applications share are of none.
 const SHARED: &str = "every application";
+
+impl Present {
+    /// Whether it is not deploykit's to replace.
+    pub(super) fn is_in_the_way(self) -> bool {
+        matches!(self, Self::Edited | Self::Foreign | Self::Other)
+    }
+
+    /// What somebody has to know of it whose file it is not.
+    pub(crate) fn why_not(self) -> &'static str {
+        match self {
+            Self::Foreign => "was not made by deploykit",
+            Self::Other => "was made for another application",
+            _ => "was changed by hand",
+        }
+    }
+}
 
 impl UnitFile {
     /// A file of an application.
@@ -58,10 +78,10 @@ impl UnitFile {
         let text = format!(
             "{MARK} for {of}; {}\n\
              # Changes made here are in the way of the next `deploykit unit install`; make them with\n\
-             # `systemctl edit {unit}`.\n\n{body}",
+             # `systemctl edit {unit}`, of a user's with `systemctl --user edit {unit}`.\n\n{body}",
             digest(body)
         );
-        Self { name, text }
+        Self { name, text, of: of.to_owned() }
     }
 
     /// What is there in its place, and its text.
@@ -70,14 +90,15 @@ impl UnitFile {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // A link to /dev/null, which masks a unit, is read as an empty file.
                 return Ok((Present::Absent, String::new()));
             }
             Err(source) => return Err(UnitError::File { operation: "read", path, source }),
         };
         let present = match () {
             () if text == self.text => Present::Same,
+            // A link to /dev/null, which masks a unit, is read as an empty file.
             () if !text.starts_with(MARK) => Present::Foreign,
+            () if !is_of(&text, &self.of) => Present::Other,
             () if is_untouched(&text) => Present::Outdated,
             () => Present::Edited,
         };
@@ -155,7 +176,7 @@ pub(super) fn made_for(root: &Utf8Path, directory: &Utf8Path) -> Result<Vec<Unit
             let text = if kind.is_file() { std::fs::read_to_string(path).ok() } else { None };
             if let Some(text) = text.filter(|text| is_of(text, root.as_str())) {
                 let name = path.strip_prefix(directory).unwrap_or(path).to_owned();
-                found.push(UnitFile { name, text });
+                found.push(UnitFile { name, text, of: root.to_string() });
             }
         }
     }
@@ -187,6 +208,10 @@ mod tests {
         assert_eq!(present(&one), Present::Edited);
         std::fs::write(&path, "[Service]\n").unwrap();
         assert_eq!(present(&one), Present::Foreign);
+        let of_another =
+            UnitFile::of("/srv/app2".into(), "web.service", "[Service]\nExecStart=a\n");
+        of_another.write(&directory).unwrap();
+        assert_eq!(present(&one), Present::Other);
     }
 
     #[test]

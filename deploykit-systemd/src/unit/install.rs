@@ -30,7 +30,7 @@ pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Insta
     let in_the_way: Vec<_> = compared
         .files
         .iter()
-        .filter(|file| matches!(file.present, Present::Edited | Present::Foreign))
+        .filter(|file| file.present.is_in_the_way())
         .map(|file| (set.directory.join(&file.file.name), file.present))
         .collect();
     if !in_the_way.is_empty() && !force {
@@ -126,7 +126,7 @@ pub(super) fn instances(
     Ok(found)
 }
 
-fn wanted_directories(set: &UnitSet) -> Vec<Utf8PathBuf> {
+pub(super) fn wanted_directories(set: &UnitSet) -> Vec<Utf8PathBuf> {
     let Ok(entries) = set.directory.read_dir_utf8() else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.into_path());
     paths.filter(|path| path.as_str().ends_with(".wants")).collect()
@@ -141,10 +141,17 @@ pub(super) fn retire(
 ) -> Result<(), UnitError> {
     let (services, starters): (Vec<_>, Vec<_>) =
         units.iter().partition(|unit| unit.ends_with(".service"));
-    for unit in starters.into_iter().chain(services) {
-        if crate::job::stop(ctx, bus, unit)? {
-            installed.stopped.push(unit.clone());
+    let ordered: Vec<&String> = starters.into_iter().chain(services).collect();
+    // With a socket goes its service.
+    for unit in &ordered {
+        if crate::job::runs(ctx, bus, unit)? {
+            installed.stopped.push((*unit).clone());
         }
+    }
+    for unit in ordered {
+        crate::job::stop(ctx, bus, unit)?;
+        // Nobody is to be told for ever that what is gone has failed. What is not loaded has not.
+        let _ = bus.manage(ctx, "ResetFailedUnit", &(unit.as_str(),));
     }
     if !units.is_empty() {
         let (names, runtime): (Vec<&str>, bool) =

@@ -16,6 +16,7 @@ use deploykit_core::{Context, Layout};
 pub use file::{Present, UnitFile};
 pub use install::Installed;
 pub(crate) use refresh::{refresh, stray_service_files};
+pub(crate) use timers::{poll_timer, recover_timer};
 
 use crate::error::SystemdError;
 use crate::units::Units;
@@ -126,10 +127,7 @@ pub enum UnitError {
 }
 
 fn listed(files: &[(Utf8PathBuf, Present)]) -> String {
-    let one = |(path, present): &(Utf8PathBuf, Present)| match present {
-        Present::Edited => format!("{path} was changed by hand"),
-        _ => format!("{path} was not made by deploykit"),
-    };
+    let one = |(path, present): &(Utf8PathBuf, Present)| format!("{path} {}", present.why_not());
     files.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 

@@ -3,9 +3,9 @@
 use deploykit_core::config::Config;
 use deploykit_core::{Context, Layout};
 
-use super::file::Present;
-use super::install::{Installed, instances, manage, retire};
-use super::{UnitError, UnitSet};
+use super::file::{Present, made_for};
+use super::install::{Installed, instances, manage, retire, wanted_directories};
+use super::{UnitError, UnitSet, timers};
 use crate::bus::Bus;
 use crate::units::names;
 
@@ -19,49 +19,80 @@ pub(crate) fn refresh(
     layout: &Layout,
 ) -> Result<(), UnitError> {
     let set = UnitSet::of_services(config, layout)?;
-    let mut written = false;
+    let (mut written, mut installed) = (false, true);
     for file in &set.files {
         let (present, _) = file.present(&set.directory)?;
         let path = set.directory.join(&file.name);
         match present {
-            Present::Same | Present::Absent => {}
+            Present::Same => {}
+            Present::Absent => installed = false,
             Present::Outdated => match file.write(&set.directory) {
                 Ok(()) => {
                     ctx.note(format!("{path} was written anew"));
                     written = true;
                 }
-                Err(error) => ctx.warn(format!(
-                    "{path} says something else than the configuration, and cannot be written: \
-                     `deploykit unit install` as root does ({error})"
-                )),
+                Err(error) => {
+                    installed = false;
+                    ctx.warn(format!(
+                        "{path} says something else than the configuration, and cannot be written: \
+                         `deploykit unit install` as root does ({error})"
+                    ));
+                }
             },
-            Present::Edited | Present::Foreign => ctx.warn(format!(
-                "{path} says something else than the configuration, and was changed by hand: \
-                 `deploykit unit diff` shows what"
-            )),
+            Present::Edited | Present::Foreign | Present::Other => {
+                installed = false;
+                ctx.warn(format!(
+                    "{path} says something else than the configuration, and {}: \
+                     `deploykit unit diff` shows what",
+                    present.why_not()
+                ));
+            }
         }
     }
     if written {
         manage(ctx, bus, "Reload", &(), "read the unit files again")?;
+    }
+    // How many instances there are stands in no file.
+    if written || (installed && !are_enabled(&set)) {
         let (enabled, runtime, replace): (Vec<&str>, bool, bool) =
             (set.enabled.iter().map(String::as_str).collect(), false, true);
         manage(ctx, bus, "EnableUnitFiles", &(enabled, runtime, replace), "enable the units")?;
+    }
+    if written || installed {
         retire_surplus(&set, ctx, bus, config)?;
     }
     Ok(())
 }
 
-/// The unit files of the services that are not as the configuration says, and what they are.
+/// Whether every instance is started at boot. What is there once may have been disabled on purpose.
+fn are_enabled(set: &UnitSet) -> bool {
+    let directories = wanted_directories(set);
+    let is_wanted =
+        |unit: &String| directories.iter().any(|wants| wants.join(unit).symlink_metadata().is_ok());
+    set.enabled.iter().filter(|unit| unit.contains('@')).all(is_wanted)
+}
+
+/// What is not as the configuration says of the unit files of the services, in words.
 pub(crate) fn stray_service_files(
     config: &Config,
     layout: &Layout,
-) -> Result<Vec<(String, Present)>, UnitError> {
+) -> Result<Vec<String>, UnitError> {
     let set = UnitSet::of_services(config, layout)?;
     let mut stray = Vec::new();
     for file in &set.files {
         let (present, _) = file.present(&set.directory)?;
-        if present != Present::Same {
-            stray.push((file.name.to_string(), present));
+        let how = match present {
+            Present::Same => continue,
+            Present::Absent => "is missing",
+            Present::Outdated => "says something else than the configuration",
+            _ => present.why_not(),
+        };
+        stray.push(format!("{} {how}", file.name));
+    }
+    for file in made_for(&set.root, &set.directory)? {
+        let wanted = set.files.iter().any(|wanted| wanted.name == file.name);
+        if !wanted && !timers::is_of_one(&file.name) {
+            stray.push(format!("{} is of no service any more", file.name));
         }
     }
     Ok(stray)
@@ -87,6 +118,9 @@ fn retire_surplus(
     }
     surplus.sort();
     surplus.dedup();
+    if surplus.is_empty() {
+        return Ok(());
+    }
     let mut retired = Installed::default();
     retire(ctx, bus, &surplus, &mut retired)?;
     if !retired.stopped.is_empty() {

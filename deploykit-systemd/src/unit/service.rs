@@ -196,16 +196,21 @@ impl Place<'_> {
     pub(super) fn socket(&self, spec: &ServiceSpec) -> Result<String, UnitError> {
         let number = if spec.count.is_some() { " %i" } else { "" };
         let mut unit = Sections::default();
-        unit.section("Unit").set(
-            "Description",
-            format!("sockets of {}{number} of {}", spec.name, plain(self.root.as_str())),
-        );
+        unit.section("Unit")
+            .set(
+                "Description",
+                format!("sockets of {}{number} of {}", spec.name, plain(self.root.as_str())),
+            )
+            // Whoever connects before the first deployment would have systemd try without end.
+            .set("ConditionPathIsDirectory", plain(self.active().as_str()));
         unit.section("Socket");
         for address in &spec.listen {
             unit.set("ListenStream", plain(address));
         }
         if spec.listen.iter().any(|address| address.starts_with('/')) {
-            unit.set_if("SocketUser", self.user(spec)?).set("SocketMode", "0660");
+            unit.set_if("SocketUser", self.user(spec)?)
+                .set("SocketMode", "0660")
+                .set("RemoveOnStop", "yes");
         }
         // Whoever connects while the service starts waits in the queue, also when one that ends at once is
         // started again and again: without this, systemd would close the socket then.
@@ -230,8 +235,9 @@ fn command(directory: &Utf8Path, words: &[String], written: fn(&str) -> String) 
         }
         name => name.to_owned(),
     };
+    // systemd replaces variables in arguments only.
     let words: Vec<String> =
-        [argument(&program)].into_iter().chain(words.map(|word| written(word))).collect();
+        [word(&program)].into_iter().chain(words.map(|word| written(word))).collect();
     words.join(" ")
 }
 

@@ -5,8 +5,19 @@
 /// Stands in the configuration for the number of an instance.
 const INSTANCE: &str = "{instance}";
 
-/// A value that stands alone to the end of its line: only what introduces a specifier has a meaning.
+/// A value that stands alone to the end of its line: only what introduces a specifier has a meaning,
+/// and a backslash at the end.
 pub(super) fn plain(value: &str) -> String {
+    let mut text = literal(value);
+    if text.ends_with('\\') {
+        // The line would go on. systemd takes blanks away from the end of a value, but not before it has
+        // looked for that.
+        text.push(' ');
+    }
+    text
+}
+
+fn literal(value: &str) -> String {
     value.replace('%', "%%").replace(INSTANCE, "%i")
 }
 
@@ -14,15 +25,16 @@ pub(super) fn plain(value: &str) -> String {
 pub(super) fn word(value: &str) -> String {
     let simple = |c: char| c.is_ascii_alphanumeric() || "/._-:=@,+{}[]".contains(c);
     if !value.is_empty() && value.chars().all(simple) {
-        return plain(value);
+        return literal(value);
     }
     let mut quoted = String::from("\"");
-    for c in plain(value).chars() {
+    for c in literal(value).chars() {
         match c {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
             '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            // A character, not a byte: some control characters have two of those.
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => quoted.push(c),
         }
     }
@@ -55,10 +67,12 @@ mod tests {
             ("a\"b\\c", "\"a\\\"b\\\\c\""),
             ("$HOME", "\"$$HOME\""),
             ("a;b", "\"a;b\""),
+            ("\u{85}", "\"\\u0085\""),
         ] {
             assert_eq!(argument(given), written);
         }
         assert_eq!(argument_with_process("$MAINPID"), "$MAINPID");
         assert_eq!(plain("/srv/a b%"), "/srv/a b%%");
+        assert_eq!(plain("a\\"), "a\\ ");
     }
 }

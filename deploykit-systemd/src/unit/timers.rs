@@ -10,7 +10,7 @@ use deploykit_core::config::{Config, ManagerKind};
 use super::file::UnitFile;
 use super::section::Sections;
 use super::service::seconds;
-use super::text::word;
+use super::text::{argument, word};
 use crate::name::escape_path;
 
 /// What the units are made of.
@@ -49,6 +49,28 @@ const POLL: Job = Job {
     description: "deploykit: deploy what is new of %f",
 };
 
+/// The timer that looks after what was broken off in an application.
+pub(crate) fn recover_timer(root: &Utf8Path) -> String {
+    RECOVER.unit(root, "timer")
+}
+
+/// The timer that deploys what is new of an application.
+pub(crate) fn poll_timer(root: &Utf8Path) -> String {
+    POLL.unit(root, "timer")
+}
+
+/// Whether a unit file belongs to one of the timers.
+pub(super) fn is_of_one(name: &Utf8Path) -> bool {
+    [RECOVER, POLL].iter().any(|job| name.as_str().starts_with(&format!("{}@", job.name)))
+}
+
+impl Job {
+    /// The instance of an application.
+    fn unit(&self, root: &Utf8Path, kind: &str) -> String {
+        format!("{}@{}.{kind}", self.name, escape_path(root.as_str()))
+    }
+}
+
 impl Timers<'_> {
     fn jobs(&self) -> Vec<&'static Job> {
         let poll = self.config.timers.poll.is_some().then_some(&POLL);
@@ -70,9 +92,8 @@ impl Timers<'_> {
 
     /// The units that are started at boot: the timers, and `recover` itself.
     pub(super) fn enabled(&self) -> Vec<String> {
-        let instance = escape_path(self.root.as_str());
-        let timers = self.jobs().into_iter().map(|job| format!("{}@{instance}.timer", job.name));
-        timers.chain([format!("{}@{instance}.service", RECOVER.name)]).collect()
+        let timers = self.jobs().into_iter().map(|job| job.unit(self.root, "timer"));
+        timers.chain([RECOVER.unit(self.root, "service")]).collect()
     }
 
     /// Those that are started when they are installed.
@@ -81,8 +102,7 @@ impl Timers<'_> {
     }
 
     fn drop_in(&self, job: &Job, kind: &str, body: &str) -> UnitFile {
-        let instance = escape_path(self.root.as_str());
-        let name = format!("{}@{instance}.{kind}.d/10-deploykit.conf", job.name);
+        let name = format!("{}.d/10-deploykit.conf", job.unit(self.root, kind));
         UnitFile::of(self.root, name, body)
     }
 
@@ -91,7 +111,9 @@ impl Timers<'_> {
         let mut unit = Sections::default();
         unit.section("Unit")
             .set("Description", job.description)
-            .set("ConditionPathIsDirectory", "%f");
+            .set("ConditionPathIsDirectory", "%f")
+            // However often the timer says: systemd would refuse what is started five times in ten seconds.
+            .set("StartLimitIntervalSec", "0");
         if self.manager == ManagerKind::System {
             unit.set("Wants", "network-online.target").set("After", "network-online.target");
         }
@@ -101,7 +123,10 @@ impl Timers<'_> {
             .set("SuccessExitStatus", job.fine)
             // Told to end, it goes back first, which takes as long as the service does.
             .set("TimeoutStopSec", "10min")
-            .set("KillMode", "mixed");
+            .set("KillMode", "mixed")
+            // What it tells is kept, and that systemd fails it; not that it has looked once more.
+            .set("SyslogLevel", "notice")
+            .set("LogLevelMax", "notice");
         if job.name == RECOVER.name {
             unit.section("Install").set(
                 "WantedBy",
@@ -124,8 +149,8 @@ impl Timers<'_> {
         if self.manager == ManagerKind::System {
             unit.set_if("User", self.owner);
         }
-        let config = self.config_path.map(|path| format!("--config {} ", word(path.as_str())));
-        let (root, config) = (word(self.root.as_str()), config.unwrap_or_default());
+        let config = self.config_path.map(|path| format!("--config {} ", argument(path.as_str())));
+        let (root, config) = (argument(self.root.as_str()), config.unwrap_or_default());
         unit.set("ExecStart", "").set(
             "ExecStart",
             format!("{} --directory {root} {config}{}", word(self.program.as_str()), job.arguments),
@@ -141,6 +166,8 @@ impl Timers<'_> {
         };
         let mut unit = Sections::default();
         unit.section("Timer")
+            // In the place of those of the template.
+            .set("OnActiveSec", "")
             .set("OnActiveSec", seconds(every))
             .set("OnUnitInactiveSec", seconds(every))
             .set("AccuracySec", "1s")
@@ -149,11 +176,15 @@ impl Timers<'_> {
     }
 }
 
-/// The timer of all applications. How often it does something is in the drop-ins.
+/// The timer of all applications. How often it does something is in the drop-ins; systemd takes no timer
+/// that says nothing of it.
 fn timer(job: &Job) -> String {
     let mut unit = Sections::default();
     unit.section("Unit").set("Description", format!("{}, from time to time", job.description));
-    unit.section("Timer").set("Unit", format!("{}@%i.service", job.name));
+    unit.section("Timer")
+        .set("OnActiveSec", "1min")
+        .set("OnUnitInactiveSec", "1min")
+        .set("Unit", format!("{}@%i.service", job.name));
     unit.section("Install").set("WantedBy", "timers.target");
     unit.text()
 }

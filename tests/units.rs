@@ -1,0 +1,176 @@
+//! How unit files come and go, through the program and in a real systemd: installed, compared, brought
+//! along by a deployment and by a rollback, removed.
+
+mod common;
+#[path = "common/host.rs"]
+mod host;
+
+use host::{App, Host, QUICK};
+
+/// A service.
+fn service(name: &str, more: &str) -> String {
+    format!("[[service]]\nname = {name:?}\ncommand = [\"./serve\"]\nuser = \"app\"\n{more}\n")
+}
+
+fn configure(host: &Host, app: &App, services: &[String]) {
+    host.configure(app, &format!("{}{QUICK}", services.concat()));
+}
+
+/// The instances of `web` that are active, and those that are started at boot.
+fn instances(host: &Host) -> (Vec<String>, Vec<String>) {
+    let active =
+        host.systemctl(&["list-units", "--plain", "--no-legend", "--state=active", "web@*"]);
+    let active = active.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned);
+    let enabled = host.unit_files().into_iter().filter_map(|file| {
+        file.strip_prefix("multi-user.target.wants/web@").map(|name| format!("web@{name}"))
+    });
+    (active.collect(), enabled.collect())
+}
+
+#[test]
+fn instances_and_files_follow_the_configuration_there_and_back() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/shop");
+    let of = |count: u32, more: &str| [service("web", &format!("count = {count}\n{more}"))];
+    configure(&host, &app, &of(2, ""));
+    host.install(&app);
+    host.deploy(&app);
+    for count in [2, 3, 1, 2] {
+        configure(&host, &app, &of(count, ""));
+        host.commit(&app, &format!("with {count}"), &[]);
+        host.deploy(&app);
+        let expected: Vec<_> = (1..=count).map(|number| format!("web@{number}.service")).collect();
+        assert_eq!(instances(&host), (expected.clone(), expected));
+    }
+    // What a bad release brings goes with it.
+    let file = "/etc/systemd/system/web@.service";
+    let before = host.read(file);
+    configure(&host, &app, &of(3, "umask = \"0077\""));
+    host.commit(&app, "bad", &[("serve", "#!/bin/sh\nexit 1\n")]);
+    host.run(&app, &["deploy"]).expect(3).says("was written anew");
+    assert_eq!((host.read(file), host.version(&app)), (before, "with 2".to_owned()));
+    let expected = vec!["web@1.service".to_owned(), "web@2.service".to_owned()];
+    assert_eq!(instances(&host), (expected.clone(), expected));
+    assert_eq!(host.property("web@1.service", "UMask"), "0027");
+    assert_eq!(host.systemctl(&["--failed", "--no-legend"]), "");
+}
+
+#[test]
+fn files_of_others_and_changes_by_hand_are_in_the_way() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/shop");
+    configure(&host, &app, &[service("web", "")]);
+    host.run(&app, &["unit", "diff"]).expect(10).tells("web.service would be made");
+    host.install(&app);
+    let same = host.run(&app, &["unit", "diff"]).expect(0);
+    assert_eq!(same.stdout, "");
+    host.deploy(&app);
+
+    let path = "/etc/systemd/system/web.service";
+    let made = host.read(path);
+    let edited = made.replace("UMask=0027", "UMask=0022");
+    host.write(path, &edited);
+    host.run(&app, &["unit", "diff"]).expect(10).tells("changed by hand").tells("- UMask=0022");
+    // It is said, but a deployment goes on with what is there.
+    host.commit(&app, "two", &[]);
+    host.run(&app, &["deploy"]).expect(0).says("was changed by hand");
+    assert_eq!(host.read(path), edited);
+    host.run(&app, &["unit", "install"]).expect(1).says("changed by hand").says("--force");
+    assert_eq!(host.read(path), edited);
+    host.run(&app, &["unit", "install", "--force"]).expect(0).tells("kept");
+    assert_eq!(host.read(path), made);
+    assert_eq!(host.read(&format!("{path}.before-deploykit")), edited);
+
+    // Somebody else's, and another application's.
+    let foreign = "[Service]\nExecStart=sleep infinity\n";
+    host.write("/etc/systemd/system/mine.service", foreign);
+    configure(&host, &app, &[service("web", ""), service("mine", "")]);
+    host.run(&app, &["unit", "install"]).expect(1).says("mine.service was not made by deploykit");
+    assert_eq!(host.read("/etc/systemd/system/mine.service"), foreign);
+    let other = host.app("/srv/other");
+    configure(&host, &other, &[service("web", "")]);
+    host.run(&other, &["unit", "install"]).expect(1).says("another application").says("--force");
+    host.run(&other, &["unit", "diff"]).expect(10).tells("another application");
+    assert_eq!(host.read(path), made);
+}
+
+#[test]
+fn what_is_not_wanted_any_more_goes() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/a shop-1/${x}%");
+    let listening = "listen = [\"8101\"]";
+    configure(&host, &app, &[service("old", listening), service("many", "count = 2")]);
+    host.install(&app);
+    host.deploy(&app);
+    assert_eq!(host.directory("old.service"), host.release(&app));
+    assert_eq!(host.state("many@2.service"), "active");
+    // What acts for it finds it, whatever its path is made of.
+    let recover = host.sandbox.run("systemd-escape", &["--path", &app.root]);
+    let recover = format!("deploykit-recover@{}.service", recover.trim());
+    host.systemctl(&["start", "--", &recover]);
+    host.until("it has looked", || {
+        host.property(&recover, "ExecMainExitTimestampMonotonic") != "0"
+    });
+    assert_eq!(host.property(&recover, "Result"), "success", "{recover}");
+    // Beside it, another one that nothing of this happens to.
+    let other = host.app("/srv/a-shop");
+    configure(&host, &other, &[service("other", "")]);
+    host.install(&other);
+    host.deploy(&other);
+
+    configure(&host, &app, &[service("new", "")]);
+    let diff = host.run(&app, &["unit", "diff"]).expect(10);
+    diff.tells("old.socket would be removed").tells("many@.service would be removed");
+    let told = host.json(&app, &["unit", "install"]);
+    for unit in ["old.socket", "old.service", "many@1.service", "many@2.service"] {
+        assert!(told["stopped"].as_array().unwrap().contains(&unit.into()), "{told}");
+        assert_eq!(host.property(unit, "LoadState"), "not-found", "{unit}");
+    }
+    host.commit(&app, "two", &[]);
+    host.deploy(&app);
+    assert_eq!(host.state("new.service"), "active");
+    let left = host.unit_files();
+    assert!(!left.iter().any(|file| file.contains("old") || file.contains("many")), "{left:?}");
+
+    host.run(&app, &["unit", "remove"]).expect(2).says("--yes");
+    let pid = host.pid("other.service");
+    host.run(&app, &["unit", "remove", "--yes"]).expect(0).tells("stopped new.service");
+    let of_other = r"srv-a\x2dshop";
+    assert_eq!(
+        host.unit_files(),
+        [
+            "deploykit-recover@.service".to_owned(),
+            "deploykit-recover@.timer".to_owned(),
+            format!("deploykit-recover@{of_other}.service.d/10-deploykit.conf"),
+            format!("deploykit-recover@{of_other}.timer.d/10-deploykit.conf"),
+            format!("multi-user.target.wants/deploykit-recover@{of_other}.service"),
+            "multi-user.target.wants/other.service".to_owned(),
+            "other.service".to_owned(),
+            format!("timers.target.wants/deploykit-recover@{of_other}.timer"),
+        ]
+    );
+    let known = host.systemctl(&["list-units", "--all", "--no-legend", "deploykit-*", "new*"]);
+    assert_eq!(known.lines().filter(|line| !line.contains(of_other)).count(), 0, "{known}");
+    assert_eq!(host.pid("other.service"), pid);
+    let again = host.json(&app, &["unit", "remove", "--yes"]);
+    assert_eq!(again["removed"].as_array().unwrap().len(), 0, "{again}");
+}
+
+#[test]
+fn without_rights_nothing_is_written() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app_of("app", "/srv/shop", "system");
+    configure(&host, &app, &[service("web", "")]);
+    let ran = host.run(&app, &["unit", "install"]).expect(1);
+    ran.says("cannot write").says("sudo deploykit unit install");
+    assert_eq!(host.unit_files(), [""; 0]);
+    // root has installed it, and nobody has given the user the right to restart it.
+    host.run_as_root(&app, &["unit", "install"]).expect(0);
+    assert_eq!(host.property("web.service", "User"), "app");
+    host.run(&app, &["unit", "remove", "--yes"]).expect(1).says("app may not");
+    assert!(host.exists("/etc/systemd/system/web.service"));
+    host.run(&app, &["deploy"]).expect(1).says("app may not");
+    let root = host.app("/srv/rooted");
+    configure(&host, &root, &["[[service]]\nname = \"x\"\ncommand = [\"./serve\"]\n".to_owned()]);
+    host.run(&root, &["unit", "install"]).expect(2).says("belongs to root").says("user = ");
+}
