@@ -198,7 +198,7 @@ fn a_changed_build_makes_a_new_release_and_a_changed_service_does_not() {
     let app = App::served(SHORT);
     app.deploy();
     app.configure(&format!("{BUILD}{SERVED}[probation]\nduration = \"120ms\"\n"));
-    app.run(&["deploy"]).expect(0).tells("stays active; its service runs as");
+    app.run(&["deploy"]).expect(0).tells("stays active; its service was brought to");
     assert_eq!(app.releases().len(), 1);
     app.configure(&format!("{}{SERVED}{SHORT}", build_with("echo other > other")));
     app.run(&["deploy"]).expect(0);

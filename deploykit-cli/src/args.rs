@@ -225,6 +225,10 @@ pub(crate) enum Command {
 
     /// Look whether all is in order that a deployment needs
     ///
+    /// Looks at the service manager and its units: are they there and can they be started, do they work in
+    /// the active link, may this user handle them, can their journal be read, does somebody look after
+    /// deployments that were broken off.
+    ///
     /// Exits with 10 when something should be mended, and tells how.
     Check,
 
@@ -233,6 +237,9 @@ pub(crate) enum Command {
     Logs(LogsArgs),
 
     /// Make systemd's unit files of the configuration
+    ///
+    /// Those of the services in [[service]], and timers for recovery and polling. Units that others have made
+    /// are left alone.
     #[command(after_help = service::UNIT_HELP)]
     Unit {
         #[command(subcommand)]
@@ -241,7 +248,8 @@ pub(crate) enum Command {
 
     /// Put right what a killed deployment or a power cut left behind
     ///
-    /// A deployment, a rollback and `prune` do this first. It can run at any time, for instance at boot.
+    /// What begins next does this first (a rollback without waiting for what it leaves). It can run at any
+    /// time: at boot, and from a timer, which `deploykit unit install` makes.
     Recover,
 
     /// Remove the releases that are not kept

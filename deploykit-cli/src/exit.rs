@@ -19,7 +19,7 @@ impl Exit {
     pub const BUSY: Self = Self(4);
     /// Not in a good state: a person must look.
     pub const BROKEN: Self = Self(5);
-    /// `plan`: there is something to do.
+    /// `plan`, `check`, `unit diff`: there is something to do.
     pub const WORK: Self = Self(10);
 
     /// Ended by the signal of that number before anything was activated, and cleaned up.
@@ -82,7 +82,7 @@ Exit codes:
   3      activated, then rolled back: the previous release serves
   4      another deployment holds the lock, or is on probation
   5      not in a good state: a person must look
-  10     plan: there is something to do
+  10     plan, check, unit diff: there is something to do
   128+n  ended by signal n before anything was activated, and cleaned up";
 
 #[cfg(test)]

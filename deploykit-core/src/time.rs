@@ -57,6 +57,12 @@ impl Timestamp {
     }
 }
 
+/// How long the host has been up; without end where that cannot be known.
+pub(crate) fn uptime() -> Duration {
+    let up = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    up.map_or(Duration::MAX, Duration::from)
+}
+
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
 

@@ -145,7 +145,7 @@ fn a_service_that_has_failed_or_was_started_again_ends_the_probation_at_once() {
             .replace("\"5ms\"", "\"30m\"")
     };
     for (restarts, message) in
-        [(None, "the service has failed"), (Some(1), "was started again once")]
+        [(None, "the service has failed"), (Some(1), "restarts on its probation: 1")]
     {
         let app = FakeApp::new().unwrap();
         app.fakes.head(1);

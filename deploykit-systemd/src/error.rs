@@ -128,6 +128,25 @@ pub enum SystemdError {
         /// What it says.
         message: String,
     },
+    /// Something is not there that it needs to be started.
+    #[error("{unit} needs {what}, which is not there")]
+    Lacks {
+        /// The unit.
+        unit: String,
+        /// What it needs: `the user "web"`.
+        what: String,
+        /// What mends that.
+        hint: String,
+    },
+    /// Its program cannot be run.
+    #[error("{unit} cannot be started")]
+    CannotRun {
+        /// The unit.
+        unit: String,
+        /// Why its program cannot be run.
+        #[source]
+        source: deploykit_core::process::ProcessError,
+    },
     /// It was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -161,7 +180,7 @@ impl SystemdError {
             return Self::StartLimit { unit };
         }
         let hint = exit::hint(facts.exit_code, facts.exit_status);
-        Self::Failed { unit, what: facts.failure(), hint }
+        Self::Failed { unit, what: format!("{}{}", facts.failure(), facts.again()), hint }
     }
 
     /// What a person can do about it.
@@ -169,6 +188,11 @@ impl SystemdError {
         Some(match self {
             Self::NoBus { manager: ManagerKind::System, .. } => {
                 "is this host run by systemd, with dbus installed?".to_owned()
+            }
+            Self::NoBus { manager: ManagerKind::User, .. } if nix::unistd::geteuid().is_root() => {
+                "it is root's own manager that is meant: run deploykit as the user whose units they \
+                 are"
+                .to_owned()
             }
             Self::NoBus { manager: ManagerKind::User, .. } => {
                 "the user's manager runs while the user is logged in, or always after \
@@ -207,6 +231,8 @@ impl SystemdError {
                 format!("it ends right after its start: `journalctl -u {unit}` tells why")
             }
             Self::Failed { hint, .. } => (*hint)?.to_owned(),
+            Self::Lacks { hint, .. } => hint.clone(),
+            Self::CannotRun { source, .. } => return source.hint(),
             Self::TimedOut { .. } => {
                 "TimeoutStartSec= and TimeoutStopSec= of the unit are what systemd waits for"
                     .to_owned()

@@ -40,6 +40,14 @@ pub(crate) struct Facts {
     /// What it says of itself by sd_notify.
     pub(crate) text: String,
     pub(crate) directory: String,
+    /// What is run to start it, if that is an absolute path.
+    pub(crate) program: Option<String>,
+    pub(crate) user: String,
+    pub(crate) group: String,
+    /// It runs as a user that is made for it.
+    pub(crate) has_own_user: bool,
+    /// The files of its environment that must be there.
+    pub(crate) env_files: Vec<String>,
     /// How long it may take to start and to stop, in microseconds.
     pub(crate) start_timeout: u64,
     pub(crate) stop_timeout: u64,
@@ -92,6 +100,18 @@ impl Properties {
         }
     }
 
+    /// The parts of each structure of a list.
+    fn structures(&self, name: &str) -> impl Iterator<Item = &[Variant<'_>]> {
+        let items = match self.0.get(name).map(|value| &**value) {
+            Some(Variant::Array(items)) => items.inner(),
+            _ => &[],
+        };
+        items.iter().filter_map(|item| match item {
+            Variant::Structure(structure) => Some(structure.fields()),
+            _ => None,
+        })
+    }
+
     /// The parts of a structure.
     fn parts(&self, name: &str) -> &[Variant<'_>] {
         match self.0.get(name).map(|value| &**value) {
@@ -130,6 +150,22 @@ impl Facts {
             restarts: properties.number("NRestarts"),
             text: properties.text("StatusText"),
             directory: properties.text("WorkingDirectory"),
+            program: properties.structures("ExecStart").next().and_then(|parts| match parts {
+                [Variant::Str(path), ..] => {
+                    Some(path.as_str().to_owned()).filter(|path| path.starts_with('/'))
+                }
+                _ => None,
+            }),
+            user: properties.text("User"),
+            group: properties.text("Group"),
+            has_own_user: properties.flag("DynamicUser"),
+            env_files: properties
+                .structures("EnvironmentFiles")
+                .filter_map(|parts| match parts {
+                    [Variant::Str(path), Variant::Bool(false)] => Some(path.as_str().to_owned()),
+                    _ => None,
+                })
+                .collect(),
             start_timeout: properties.number("TimeoutStartUSec"),
             stop_timeout: properties.number("TimeoutStopUSec"),
             triggered_by: properties.list("TriggeredBy"),
@@ -162,7 +198,7 @@ impl Facts {
         self.restarts + u64::from(self.waits_to_restart() && !self.has_job)
     }
 
-    /// Why it does not run, in words: its result, how its process ended, how often it was started again.
+    /// Why it does not run, in words: how its process ended, and its result.
     pub(crate) fn failure(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
         parts.extend(exit::result(&self.result).map(str::to_owned));
@@ -172,16 +208,20 @@ impl Facts {
         } else if parts.is_empty() {
             parts.push(format!("it is {} ({})", self.active, self.sub));
         }
-        match self.restarts_begun() {
-            0 => {}
-            1 => parts.push("started again once".to_owned()),
-            times => parts.push(format!("started again {times} times")),
-        }
         let mut text = parts.join(", ");
         if !matches!(self.result.as_str(), "" | "success") {
             text.push_str(&format!(" (result {})", self.result));
         }
         text
+    }
+
+    /// How often it was started again, in words that follow on others.
+    pub(crate) fn again(&self) -> String {
+        match self.restarts_begun() {
+            0 => String::new(),
+            1 => ", started again once".to_owned(),
+            times => format!(", started again {times} times"),
+        }
     }
 }
 

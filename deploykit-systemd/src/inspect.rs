@@ -1,12 +1,13 @@
 //! What `check` looks at: the bus, the units, rights, the journal, and what acts when nobody is there.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::Context;
 use deploykit_core::config::ManagerKind;
 use deploykit_core::traits::{Finding, LogRequest, Supervisor as _};
 
 use crate::error::{SystemdError, systemctl};
 use crate::facts::Facts;
+use crate::managed;
 use crate::name::UnitName;
 use crate::supervisor::{Systemd, user};
 use crate::unit::{UnitError, poll_timer, recover_timer, stray_service_files};
@@ -23,8 +24,11 @@ pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
             return findings;
         }
     };
-    let manager = systemctl(systemd.units.manager);
-    findings.push(Finding::fine("bus", format!("systemd {version} answers ({manager})")));
+    let whose = match systemd.units.manager {
+        ManagerKind::System => "the manager of the host".to_owned(),
+        ManagerKind::User => format!("the manager of {}", user()),
+    };
+    findings.push(Finding::fine("bus", format!("{whose} answers: systemd {version}")));
     for unit in systemd.units.all() {
         match systemd.facts(ctx, unit) {
             Ok(facts) => findings.extend(of_unit(systemd, &facts)),
@@ -57,11 +61,23 @@ fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
     if let Err(error) = systemd.usable(facts) {
         return vec![wrong(&name, &error)];
     }
-    if facts.needs_reload {
+    if let Err(error) = systemd.look_for_needs(facts, active_release(systemd).as_deref()) {
+        return vec![wrong(&name, &error)];
+    }
+    // The next deployment lets systemd read those of deploykit's own.
+    if facts.needs_reload && !managed::is_ours(&facts.fragment) {
         let (unit, manager) = (facts.unit.to_string(), systemd.units.manager);
         return vec![wrong(&name, &SystemdError::NotReloaded { unit, manager })];
     }
     let mut findings = Vec::new();
+    if facts.active == "failed" || facts.waits_to_restart() {
+        let found = format!("it does not run: {}{}", facts.failure(), facts.again());
+        findings.push(
+            Finding::error(&name, found)
+                .why("nothing serves")
+                .mend("`deploykit logs` tells why; `deploykit restart` starts it again"),
+        );
+    }
     findings.extend(directory(systemd, facts, &name));
     let ctl = systemctl(systemd.units.manager);
     if matches!(facts.enabled.as_str(), "disabled" | "indirect" | "linked") {
@@ -85,6 +101,11 @@ fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
         findings.push(Finding::fine(name, format!("{} ({})", facts.active, facts.sub)));
     }
     findings
+}
+
+/// The directory of the active release.
+fn active_release(systemd: &Systemd) -> Option<Utf8PathBuf> {
+    systemd.layout.active_link().canonicalize_utf8().ok()
 }
 
 /// Whether a service works where the active release is.
@@ -131,7 +152,7 @@ fn unit_files(systemd: &Systemd) -> Option<Finding> {
         Ok(stray) if stray.is_empty() => Finding::fine(name, "they are those of the configuration"),
         Ok(stray) => Finding::warning(name, stray.join(", "))
             .why("the service does not run as it is described")
-            .mend("`deploykit unit diff`, then `deploykit unit install`"),
+            .mend("`deploykit unit diff`, then `deploykit unit install`, with --force for what was changed by hand"),
         Err(error) => {
             let finding = Finding::error(name, UnitError::to_string(&error));
             error.hint().map_or(finding.clone(), |hint| finding.mend(hint))

@@ -159,9 +159,20 @@ pub(crate) fn last_lines(
     if let Err(error) = read {
         last.lines.push(format!("(its journal cannot be read: {error})"));
     }
-    let first = last.lines.len().saturating_sub(TAIL);
-    last.lines.drain(..first);
+    last.lines = shortened(std::mem::take(&mut last.lines));
     last
+}
+
+/// So many lines as are shown: the last ones, and rather those of the service than what systemd says of
+/// it.
+fn shortened(mut lines: Vec<String>) -> Vec<String> {
+    let mut surplus = lines.len().saturating_sub(TAIL);
+    lines.retain(|line| {
+        let goes = surplus > 0 && line.starts_with("systemd: ");
+        surplus -= usize::from(goes);
+        !goes
+    });
+    lines.split_off(surplus)
 }
 
 fn of_this_start(entries: &[Value], several: bool) -> LastLines {
@@ -257,6 +268,20 @@ mod tests {
         let last = of_this_start(&entries[..2], true);
         assert!(last.lines.is_empty() && !last.says && !last.has_ended);
         assert_eq!(of_this_start(&entries[3..], true).lines, ["a: hello", "a: you"]);
+    }
+
+    #[test]
+    fn what_systemd_says_gives_way_to_what_the_service_says() {
+        let line = |number: usize| match number % 3 {
+            0 => format!("own {number}"),
+            _ => format!("systemd: {number}"),
+        };
+        let short = shortened((0..45).map(line).collect());
+        assert_eq!((short.len(), short[0].as_str()), (TAIL, "own 0"), "{short:?}");
+        assert_eq!(short.iter().filter(|line| line.starts_with("own")).count(), 15);
+        assert_eq!(short[19], "systemd: 44");
+        let own = shortened((0..30).map(|number| format!("own {number}")).collect());
+        assert_eq!((own.len(), own[0].as_str()), (TAIL, "own 10"));
     }
 
     #[test]

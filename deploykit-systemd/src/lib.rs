@@ -25,6 +25,7 @@ mod job;
 mod journal;
 mod managed;
 mod name;
+mod needs;
 mod polkit;
 mod status;
 mod supervisor;

@@ -33,11 +33,16 @@ pub struct UnitName(String);
 impl UnitName {
     /// The unit that a person means: a name without a suffix is that of a service.
     pub fn complete(name: &str) -> Self {
-        if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        if Self::is_complete(name) {
             Self(name.to_owned())
         } else {
             Self(format!("{name}.service"))
         }
+    }
+
+    /// Whether a name has the suffix of a unit.
+    pub fn is_complete(name: &str) -> bool {
+        SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
     }
 
     /// The name.

@@ -29,13 +29,8 @@ pub(crate) fn detail(facts: &Facts) -> String {
         return format!("there is no unit {unit}");
     }
     if facts.waits_to_restart() {
-        return format!("{unit} waits to be started again: {}", facts.failure());
+        return format!("{unit} {}, and is to be started again", facts.failure());
     }
-    let restarts = match facts.restarts {
-        0 => String::new(),
-        1 => ", started again once".to_owned(),
-        times => format!(", started again {times} times"),
-    };
     let text = match facts.text.replace(['\n', '\r'], " ") {
         text if text.is_empty() => text,
         text => format!(", says {text:?}"),
@@ -49,7 +44,7 @@ pub(crate) fn detail(facts: &Facts) -> String {
         ServiceState::Unknown if facts.may_have_done_its_work() => {
             format!("{unit} does its work once; whether it has is not known any more")
         }
-        _ => format!("{unit} is {} ({}){restarts}{text}", facts.active, facts.sub),
+        _ => format!("{unit} is {} ({}){text}", facts.active, facts.sub),
     }
 }
 

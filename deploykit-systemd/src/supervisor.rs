@@ -1,12 +1,14 @@
 //! The service backend `systemd`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use camino::Utf8Path;
 use deploykit_core::config::{Config, ManagerKind, OnDeploy};
 use deploykit_core::traits::{
-    BoxError, Finding, InstanceName, LogLine, LogRequest, Release, ServiceStatus, Supervisor,
-    SupervisorError, Switching,
+    BoxError, Finding, InstanceName, LogLine, LogRequest, Release, ServiceState, ServiceStatus,
+    Supervisor, SupervisorError, Switching,
 };
 use deploykit_core::{BackendRequest, Context, Layout, ReleaseId, Timestamp, releases_in_use};
 
@@ -17,7 +19,7 @@ use crate::job::{self, Ending, Verb};
 use crate::name::UnitName;
 use crate::unit::{self, UnitError};
 use crate::units::{Member, Units};
-use crate::{inspect, journal, managed, polkit, status};
+use crate::{inspect, journal, managed, needs, polkit, status};
 
 /// So much longer than what systemd itself waits for a unit it is waited for the end of the job.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -43,6 +45,8 @@ pub struct Systemd {
     pub(crate) layout: Layout,
     /// Kept from call to call; made anew when it is lost.
     bus: Mutex<Option<Bus>>,
+    /// The unit files are those of the configuration, as far as they can be.
+    is_fresh: AtomicBool,
 }
 
 impl Systemd {
@@ -60,7 +64,8 @@ impl Systemd {
             return Err("it needs systemd.unit, systemd.units or [[service]]".into());
         }
         let (config, layout) = (config.clone(), layout.clone());
-        Ok(Self { units, config, layout, bus: Mutex::new(None) })
+        let (bus, is_fresh) = (Mutex::new(None), AtomicBool::new(false));
+        Ok(Self { units, config, layout, bus, is_fresh })
     }
 
     /// Whether the units are made of the configuration.
@@ -150,7 +155,8 @@ impl Systemd {
     /// Brings the unit files to what the release is to be run by, and lets the manager read them again,
     /// where that is deploykit's to decide.
     fn reload_files(&self, ctx: &Context) -> Result<(), SystemdError> {
-        if self.describes_units() {
+        // Once for all instances: what there is to say of it is said once.
+        if self.describes_units() && !self.is_fresh.swap(true, Ordering::Relaxed) {
             match unit::refresh(ctx, &self.bus(ctx)?, &self.config, &self.layout) {
                 Err(UnitError::Systemd(error @ SystemdError::Cancelled(_))) => return Err(error),
                 // It runs as it was run before, which is better than not at all.
@@ -319,9 +325,22 @@ impl Systemd {
         }
     }
 
-    fn look_before(&self, ctx: &Context) -> Result<(), SystemdError> {
+    /// Looks whether all is there that the units need, without a release what lies outside of it.
+    pub(crate) fn look_for_needs(
+        &self,
+        facts: &Facts,
+        release: Option<&Utf8Path>,
+    ) -> Result<(), SystemdError> {
+        needs::of_unit(facts, &self.layout, release)
+    }
+
+    fn look_before(&self, ctx: &Context, release: Option<&Utf8Path>) -> Result<(), SystemdError> {
+        for spec in &self.config.service.services {
+            needs::of_service(spec, &self.layout, self.units.manager)?;
+        }
         for facts in self.all_facts(ctx)? {
             self.usable(&facts)?;
+            self.look_for_needs(&facts, release)?;
             if facts.needs_reload && !managed::is_ours(&facts.fragment) {
                 let (unit, manager) = (facts.unit.to_string(), self.units.manager);
                 return Err(SystemdError::NotReloaded { unit, manager });
@@ -348,8 +367,12 @@ impl Supervisor for Systemd {
         self.units.instances()
     }
 
-    fn preflight(&self, ctx: &Context, _: Option<&dyn Release>) -> Result<(), SupervisorError> {
-        Ok(self.look_before(ctx)?)
+    fn preflight(
+        &self,
+        ctx: &Context,
+        release: Option<&dyn Release>,
+    ) -> Result<(), SupervisorError> {
+        Ok(self.look_before(ctx, release.map(Release::root))?)
     }
 
     fn restart(&self, ctx: &Context, _: &dyn Release) -> Result<(), SupervisorError> {
@@ -406,7 +429,14 @@ impl Supervisor for Systemd {
     }
 
     fn last_lines(&self, ctx: &Context, since: Timestamp) -> Vec<String> {
-        let units: Vec<UnitName> = self.units.all().cloned().collect();
+        let all = self.all_facts(ctx).unwrap_or_default();
+        let is_ill = |facts: &&Facts| {
+            status::state(facts) != ServiceState::Running || facts.restarts_begun() > 0
+        };
+        // Where one is to blame, what the others say is in the way.
+        let ill: Vec<UnitName> =
+            all.iter().filter(is_ill).map(|facts| facts.unit.clone()).collect();
+        let units = if ill.is_empty() { self.units.all().cloned().collect() } else { ill };
         self.lines_of(ctx, &units, since)
     }
 

@@ -37,7 +37,7 @@ impl Units {
         };
         let listening = specs.iter().filter(|spec| !spec.listen.is_empty());
         let sockets = listening.flat_map(names).map(|unit| unit.with_suffix(".socket")).collect();
-        Self { manager, sockets, services: specs.iter().flat_map(member).collect() }
+        Self { manager, sockets, services: in_order(specs).into_iter().flat_map(member).collect() }
     }
 
     /// All of them, the sockets first.
@@ -56,6 +56,24 @@ impl Units {
             .map(|member| InstanceName::new(member.unit.prefix(), member.unit.instance()))
             .collect()
     }
+}
+
+/// The services in their order, but each behind those that it needs or follows: systemd would start it
+/// again with them. Where they follow one another in a circle, the order of the file holds.
+fn in_order(specs: &[ServiceSpec]) -> Vec<&ServiceSpec> {
+    let mut left: Vec<&ServiceSpec> = specs.iter().collect();
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let waits = |spec: &ServiceSpec| {
+            let before = spec.requires.iter().chain(&spec.after);
+            before
+                .into_iter()
+                .any(|name| *name != spec.name && left.iter().any(|other| other.name == *name))
+        };
+        let next = left.iter().position(|spec| !waits(spec)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 /// The units of one service: one, or one for every instance.
@@ -83,6 +101,23 @@ mod tests {
         assert_eq!(units.names(), ["web.socket", "web.service", "app@2.service"]);
         let instances = [InstanceName::new("web", None), InstanceName::new("app", Some("2"))];
         assert_eq!((units.manager, units.instances()), (ManagerKind::System, instances.into()));
+    }
+
+    #[test]
+    fn a_service_comes_behind_those_that_it_needs() {
+        let one = |name: &str, more: &str| {
+            format!("[[service]]\nname = \"{name}\"\ncommand = [\"./x\"]\n{more}\n")
+        };
+        let text =
+            |services: [String; 3]| format!("[systemd]\nmanager = \"user\"\n{}", services.concat());
+        let needy = [
+            one("a", "requires = [\"c\"]"),
+            one("b", "after = [\"network.target\"]"),
+            one("c", ""),
+        ];
+        assert_eq!(units(&text(needy)).names(), ["b.service", "c.service", "a.service"]);
+        let circle = [one("a", "after = [\"b\"]"), one("b", "after = [\"a\"]"), one("c", "")];
+        assert_eq!(units(&text(circle)).names(), ["c.service", "a.service", "b.service"]);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn one_crash_on_the_probation_is_forgiven_where_that_is_configured() {
             let hash = app.commit(&version, &crashes_once(after));
             let ran = app.run(&["deploy", &hash]).expect(code);
             if code == 3 {
-                ran.says("the service was started again once").says("exited with code 7");
+                ran.says("restarts on its probation: 1").says("exited with code 7");
                 app.assert_serves("one");
             } else {
                 app.assert_serves(&version);
@@ -83,7 +83,7 @@ fn a_crash_loop_ends_the_probation_at_once_however_long_it_is() {
         "[systemd]\nunit = \"web\"\n{QUICK}restarts = 3\n[probation]\nduration = \"1h\"\n"
     ));
     let ran = app.deploy_bad("sleep 0.1; echo last words; sleep 0.2; exit 7", "one");
-    let told = ["started again 4 times", "times in a row"];
+    let told = ["restarts on its probation: 4", "times in a row"];
     assert!(told.iter().any(|told| ran.stderr.contains(told)), "{ran}");
     ran.says("last words");
 }

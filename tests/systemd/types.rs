@@ -56,12 +56,28 @@ fn a_program_that_is_not_there_fails_the_start_itself_where_the_type_says_so() {
         app.deploy_good(kind);
         machine.repo.git(&["rm", "-q", "run"]);
         let hash = app.commit("bad", "none");
-        let ran = app.run(&["deploy", &hash]).expect(3);
-        let ran = ran.says("its program cannot be run (exit code 203)").says("hint:");
+        // That is seen before the service is touched.
+        let ran = app.run(&["deploy", &hash]).expect(1);
+        ran.says("activate: failed after").says("there is no program");
         app.assert_serves(kind);
+        let strange = machine.repo.write("run", "#!/no/such/interpreter\n");
+        strange.make_executable("run");
+        let hash = app.commit("strange", "none");
+        app.run(&["deploy", &hash]).expect(1).says("/no/such/interpreter");
+        app.assert_serves(kind);
+        // That a directory is to be entered that is not there is seen by systemd alone.
+        let text = format!("{unit}WorkingDirectory={}/active/none\n", app.root);
+        let text = text.replace("[Install]", "[Service]");
+        machine.unit("web.service", &text.replace("[Install]", ""));
+        machine.repo.write("run", &program).make_executable("run");
+        let hash = app.commit("elsewhere", "none");
+        let ran = app.run(&["deploy", &hash]).expect(5).says("its working directory cannot be");
         if kind == "exec" {
             ran.says("service: failed after");
         }
+        machine.unit("web.service", &unit);
+        app.run(&["recover"]);
+        app.assert_serves(kind);
     }
 }
 

@@ -61,7 +61,12 @@ pub(super) fn recover(shell: &Shell) -> Result<Exit, CliError> {
             let reason = outcome.reason().map_or_else(String::new, |why| format!(" ({why})"));
             text.push_str(&format!("Deployment {id} ended: {outcome}{reason}.\n"));
         }
-        if text.is_empty() { "Nothing to put right.\n".to_owned() } else { text }
+        // Timers ask again and again.
+        if text.is_empty() && !shell.global.quiet {
+            "Nothing to put right.\n".to_owned()
+        } else {
+            text
+        }
     });
     Ok(exit)
 }

@@ -18,6 +18,13 @@ pub(super) fn uninstall(shell: &mut Shell, to_mfd: bool, yes: bool) -> Result<Ex
         shell.note("Nothing was removed.");
         return Ok(Exit::FAILED);
     }
+    // They would begin everything anew.
+    let live = shell.live(false)?;
+    let timers = super::unit::set(shell, &application)
+        .and_then(|set| set.remove_timers(&live.ctx).map_err(|error| super::unit::failed(&error)));
+    for unit in live.end_with(timers)?.stopped {
+        shell.note(&format!("stopped {unit}"));
+    }
     let live = shell.live(false)?;
     let result = application.uninstall(&live.ctx, &UninstallRequest::new(to_mfd));
     let done = live.end(result)?;

@@ -23,7 +23,7 @@ pub(super) fn unit(shell: &mut Shell, what: &UnitCommand) -> Result<Exit, CliErr
     }
 }
 
-fn set(shell: &Shell, application: &Application) -> Result<UnitSet, CliError> {
+pub(super) fn set(shell: &Shell, application: &Application) -> Result<UnitSet, CliError> {
     let program = std::env::current_exe()
         .and_then(|path| {
             Utf8PathBuf::from_path_buf(path).map_err(|_| std::io::ErrorKind::InvalidFilename.into())
@@ -37,7 +37,7 @@ fn set(shell: &Shell, application: &Application) -> Result<UnitSet, CliError> {
     UnitSet::of(&request).map_err(|error| failed(&error))
 }
 
-fn failed(error: &UnitError) -> CliError {
+pub(super) fn failed(error: &UnitError) -> CliError {
     let kind = match error {
         UnitError::NoUser { .. } | UnitError::Path { .. } => deploykit::ErrorKind::Config,
         _ => deploykit::ErrorKind::Failed,
@@ -47,7 +47,9 @@ fn failed(error: &UnitError) -> CliError {
 
 fn show(shell: &Shell, set: &UnitSet, name: Option<&str>) -> Result<Exit, CliError> {
     let is_meant = |file: &Utf8Path| {
-        name.is_none_or(|name| file == name || file.as_str().starts_with(&format!("{name}.")))
+        let named =
+            |name| ['.', '@'].iter().any(|end| file.as_str().starts_with(&format!("{name}{end}")));
+        name.is_none_or(|name| file == name || named(name))
     };
     let files: Vec<_> = set.files().iter().filter(|file| is_meant(&file.name)).collect();
     if files.is_empty() {

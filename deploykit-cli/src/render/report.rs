@@ -44,7 +44,7 @@ fn success(report: &Report, verified: bool, paint: Paint) -> String {
             format!("The service of release {release} was started again ({took}).")
         }
         (_, false) => format!(
-            "Release {release} stays active; its service runs as the configuration says now ({took})."
+            "Release {release} stays active; its service was brought to the changed configuration ({took})."
         ),
         (Request::Rollback { .. }, true) => {
             format!("Went back to {what} in {took}: release {release} is active.")

@@ -117,7 +117,7 @@ impl<'a> Observer<'a> {
         let well = matches!(state, ServiceState::Running | ServiceState::Unknown);
         self.tell("service", well, &detail);
         if let Some(times) = extent.restarts.and_then(|restarts| self.too_often(restarts)) {
-            return Sight::Dead(format!("the service was started again {times}: {detail}"));
+            return Sight::Dead(format!("{detail} (restarts on its probation: {times})"));
         }
         match state {
             ServiceState::Failed => Sight::Dead(format!("the service has failed: {detail}")),
@@ -148,15 +148,12 @@ impl<'a> Observer<'a> {
     }
 
     /// How often it was started again, if that is more than what is forgiven.
-    fn too_often(&mut self, restarts: u64) -> Option<String> {
+    fn too_often(&mut self, restarts: u64) -> Option<u64> {
         // Whoever starts it anew begins to count anew.
         let before = (*self.restarts.get_or_insert(restarts)).min(restarts);
         self.restarts = Some(before);
         let times = restarts - before;
-        (times > u64::from(self.operation.runtime.health.restarts)).then(|| match times {
-            1 => "once".to_owned(),
-            times => format!("{times} times"),
-        })
+        (times > u64::from(self.operation.runtime.health.restarts)).then_some(times)
     }
 
     fn tell(&mut self, check: &str, well: bool, detail: &str) {

@@ -163,13 +163,23 @@ impl Run<'_> {
         let health = &self.there.runtime.health;
         let left = probation.deadline.since(self.ctx.now());
         let duration = self.there.runtime.probation.duration.get();
+        let deadline = health.deadline.get();
         Limits {
             successes: health.successes,
             failures: health.failures,
-            deadline: health.deadline.get(),
+            deadline: if self.resumed { self.patience(left) } else { deadline },
             // Where somebody has to confirm it, being well is never enough.
             hold: if probation.confirmation { Duration::MAX } else { duration.min(left) },
         }
+    }
+
+    /// How long a service may take to be well that was started before: as long as is left, and as it may
+    /// take since the host was booted, which started it again; some looks in any case.
+    fn patience(&self, left: Duration) -> Duration {
+        let health = &self.there.runtime.health;
+        let looks = health.interval.get().saturating_mul(health.failures);
+        let since_boot = health.deadline.get().saturating_sub(crate::time::uptime());
+        left.max(since_boot).max(looks).min(health.deadline.get())
     }
 
     fn look(

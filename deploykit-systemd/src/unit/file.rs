@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::UnitError;
 use crate::managed::MARK;
+use crate::name::UnitName;
 
 /// A unit file, or a drop-in of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +174,14 @@ pub(super) fn made_for(root: &Utf8Path, directory: &Utf8Path) -> Result<Vec<Unit
             if kind.is_dir() && open == directory && path.as_str().ends_with(".d") {
                 directories.push(path.to_owned());
             }
-            let text = if kind.is_file() { std::fs::read_to_string(path).ok() } else { None };
+            // A copy that was kept of one is none.
+            let is_unit = if open == directory {
+                UnitName::is_complete(entry.file_name())
+            } else {
+                entry.file_name().ends_with(".conf")
+            };
+            let text =
+                if kind.is_file() && is_unit { std::fs::read_to_string(path).ok() } else { None };
             if let Some(text) = text.filter(|text| is_of(text, root.as_str())) {
                 let name = path.strip_prefix(directory).unwrap_or(path).to_owned();
                 found.push(UnitFile { name, text, of: root.to_string() });
@@ -225,6 +233,8 @@ mod tests {
         }
         UnitFile::shared("c@.service", "[Unit]\n").write(&directory).unwrap();
         std::fs::write(directory.join("d.service"), "[Unit]\n").unwrap();
+        let kept = directory.join("web.service.before-deploykit");
+        std::fs::copy(directory.join("web.service"), kept).unwrap();
         let found = made_for("/srv/app".into(), &directory).unwrap();
         let names: Vec<_> = found.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, [drop_in, "web.service"]);

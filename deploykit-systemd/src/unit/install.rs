@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use deploykit_core::Context;
 use serde::Serialize;
 
-use super::file::{self, Present, UnitFile};
+use super::file::{Present, UnitFile};
 use super::{UnitError, UnitSet};
 use crate::bus::Bus;
 use crate::error::SystemdError;
@@ -64,16 +64,24 @@ pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Insta
         // One that runs already takes up its new times.
         manage(ctx, &bus, "RestartUnit", &(timer.as_str(), "replace"), "start the timers")?;
     }
+    // From its first run on, its timer counts from the end of the last; before, every time that systemd
+    // reads its files again it would begin to count anew.
+    let first = super::timers::recover_service(&set.root);
+    manage(ctx, &bus, "StartUnit", &(first.as_str(), "replace"), "start the recovery")?;
     Ok(installed)
 }
 
-pub(super) fn remove(set: &UnitSet, ctx: &Context) -> Result<Installed, UnitError> {
-    let made = file::made_for(&set.root, &set.directory)?;
+/// Ends the units of these files, and removes the files.
+pub(super) fn remove(
+    set: &UnitSet,
+    ctx: &Context,
+    made: &[UnitFile],
+) -> Result<Installed, UnitError> {
     let bus = Bus::connect(ctx, set.manager)?;
     let mut removed = Installed::default();
-    let units = no_longer_wanted(set, ctx, &bus, &made)?;
+    let units = no_longer_wanted(set, ctx, &bus, made)?;
     retire(ctx, &bus, &units, &mut removed)?;
-    remove_files(set, &made, &mut removed)?;
+    remove_files(set, made, &mut removed)?;
     manage(ctx, &bus, "Reload", &(), "read the unit files again")?;
     Ok(removed)
 }

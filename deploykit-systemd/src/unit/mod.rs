@@ -250,7 +250,18 @@ impl UnitSet {
     /// # Errors
     /// What went wrong.
     pub fn remove(&self, ctx: &Context) -> Result<Installed, UnitError> {
-        install::remove(self, ctx)
+        install::remove(self, ctx, &file::made_for(&self.root, &self.directory)?)
+    }
+
+    /// Ends what acts for this application when nobody is there, and leaves its services alone: for whoever
+    /// leaves deploykit.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn remove_timers(&self, ctx: &Context) -> Result<Installed, UnitError> {
+        let mut made = file::made_for(&self.root, &self.directory)?;
+        made.retain(|file| timers::is_of_one(&file.name));
+        if made.is_empty() { Ok(Installed::default()) } else { install::remove(self, ctx, &made) }
     }
 }
 

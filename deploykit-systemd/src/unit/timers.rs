@@ -59,6 +59,11 @@ pub(crate) fn poll_timer(root: &Utf8Path) -> String {
     POLL.unit(root, "timer")
 }
 
+/// The service that recovers an application.
+pub(super) fn recover_service(root: &Utf8Path) -> String {
+    RECOVER.unit(root, "service")
+}
+
 /// Whether a unit file belongs to one of the timers.
 pub(super) fn is_of_one(name: &Utf8Path) -> bool {
     [RECOVER, POLL].iter().any(|job| name.as_str().starts_with(&format!("{}@", job.name)))
