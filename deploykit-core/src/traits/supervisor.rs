@@ -50,7 +50,8 @@ pub trait Supervisor: Any + Send + Sync + Debug {
 
     /// Whether [`status`](Self::status) can tell a service that runs from one that does not. A
     /// release of which neither that nor a health check tells anything is confirmed at once, and
-    /// shown as unchecked. Where it cannot, the status is [`ServiceState::Unknown`].
+    /// shown as unchecked. Where it cannot, the status is
+    /// [`ServiceState::Unknown`](crate::traits::ServiceState::Unknown).
     fn observes(&self) -> bool {
         true
     }
