@@ -86,6 +86,20 @@ fn an_ill_instance_ends_it_and_those_that_were_not_touched_run_on() {
 }
 
 #[test]
+fn on_the_way_back_what_belongs_to_all_is_settled_and_one_that_fails_keeps_no_other_down() {
+    let app = three();
+    // The second release is ill when two of three run from it, and the first instance does not come back.
+    app.fakes.world().health.insert(format!("{} 2", digest(2)), Look::Ill("500".into()));
+    app.fakes.world().health.insert(format!("{} 1", digest(1)), Look::Ill("gone".into()));
+    let report = deploy(&application(&app), &app.context().unwrap());
+    assert!(matches!(report.outcome, Some(Outcome::Broken { .. })), "{report:?}");
+    let calls = app.fakes.take_calls();
+    let settled: Vec<_> = calls.iter().filter(|call| call.starts_with("settle")).collect();
+    assert_eq!(settled, ["settle 02", "settle 01"]);
+    assert_eq!(running(&app), ["01", "01", "01"], "the second is back although the first is ill");
+}
+
+#[test]
 fn one_instance_or_none_with_a_name_is_brought_over_at_once() {
     for instances in
         [vec![web("1")], vec![InstanceName::new("a", None), InstanceName::new("b", None)]]

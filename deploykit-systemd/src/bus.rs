@@ -84,6 +84,17 @@ impl CallError {
         }
     }
 
+    /// The unit that is not there, where that is why.
+    pub(crate) fn not_found(&self) -> Option<&str> {
+        match self {
+            Self::Refused { message, .. } if self.is(&["NoSuchUnit"]) => {
+                // `Unit web.service not found.`
+                Some(message.strip_prefix("Unit ")?.strip_suffix(" not found.")?)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the connection is of no use any more.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Refused { name: None, .. })

@@ -138,6 +138,12 @@ pub enum SystemdError {
         /// What mends that.
         hint: String,
     },
+    /// A unit file of that name belongs to another application.
+    #[error("{file} was made for another application")]
+    OfAnother {
+        /// The file.
+        file: String,
+    },
     /// Its program cannot be run.
     #[error("{unit} cannot be started")]
     CannotRun {
@@ -233,6 +239,10 @@ impl SystemdError {
             Self::Failed { hint, .. } => (*hint)?.to_owned(),
             Self::Lacks { hint, .. } => hint.clone(),
             Self::CannotRun { source, .. } => return source.hint(),
+            Self::OfAnother { .. } => {
+                "the name of a service is that of its unit, on the whole host: give it another one"
+                    .to_owned()
+            }
             Self::TimedOut { .. } => {
                 "TimeoutStartSec= and TimeoutStopSec= of the unit are what systemd waits for"
                     .to_owned()

@@ -1,5 +1,6 @@
 //! The service backend `systemd`.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -126,7 +127,15 @@ impl Systemd {
             };
         }
         if error.is(&["NoSuchUnit"]) {
-            return self.missing(unit);
+            // It may be one that this one needs.
+            return match error.not_found().filter(|other| *other != unit.as_str()) {
+                Some(other) => {
+                    let (unit, what) = (unit.to_string(), format!("the unit {other}"));
+                    let hint = "it is named in Requires= of its unit, or in `requires`".to_owned();
+                    SystemdError::Lacks { unit, what, hint }
+                }
+                None => self.missing(unit),
+            };
         }
         if error.is(&["UnitMasked"]) {
             // It may be another unit that this one needs.
@@ -315,6 +324,24 @@ impl Systemd {
         others.into_iter().try_for_each(|member| self.bring(ctx, member))
     }
 
+    /// Ends units, the last one first; one that does not end keeps none of the others running.
+    fn end(&self, ctx: &Context, units: &[&UnitName]) -> Result<(), SupervisorError> {
+        // A socket would start its service again.
+        let (services, others): (Vec<_>, Vec<_>) =
+            units.iter().rev().partition(|unit| unit.is_service());
+        let mut failed = None;
+        for unit in others.into_iter().chain(services) {
+            let ended = self.facts(ctx, unit).map_err(SupervisorError::from).and_then(|facts| {
+                let runs = facts.load != "not-found" && facts.active != "inactive";
+                if runs { self.perform(ctx, Verb::Stop, &facts) } else { Ok(()) }
+            });
+            if let Err(error) = ended {
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     /// Whether this user may handle the units. There is no way to ask but to do something: what is
     /// done has an effect on failed units only, and is done before every start.
     pub(crate) fn may_handle(&self, ctx: &Context) -> Result<(), SystemdError> {
@@ -337,6 +364,9 @@ impl Systemd {
     fn look_before(&self, ctx: &Context, release: Option<&Utf8Path>) -> Result<(), SystemdError> {
         for spec in &self.config.service.services {
             needs::of_service(spec, &self.layout, self.units.manager)?;
+        }
+        if let Some(file) = unit::file_of_another(&self.config, &self.layout) {
+            return Err(SystemdError::OfAnother { file });
         }
         for facts in self.all_facts(ctx)? {
             self.usable(&facts)?;
@@ -382,6 +412,23 @@ impl Supervisor for Systemd {
         self.units.services.iter().try_for_each(|member| self.bring(ctx, member))
     }
 
+    fn settle(&self, ctx: &Context, _: &dyn Release) -> Result<(), SupervisorError> {
+        ctx.check()?;
+        self.reload_files(ctx)?;
+        self.open_sockets(ctx)?;
+        self.open_others(ctx)
+    }
+
+    fn leave(&self, ctx: &Context, next: &dyn Supervisor) -> Result<(), SupervisorError> {
+        // What another backend runs is no unit; whether the units are in its way it cannot say.
+        let Some(next) = (next as &dyn Any).downcast_ref::<Self>() else { return Ok(()) };
+        let stays = |unit: &UnitName| {
+            next.units.manager == self.units.manager && next.units.all().any(|other| other == unit)
+        };
+        let left: Vec<&UnitName> = self.units.all().filter(|unit| !stays(unit)).collect();
+        self.end(ctx, &left)
+    }
+
     fn restart_instance(
         &self,
         ctx: &Context,
@@ -389,9 +436,6 @@ impl Supervisor for Systemd {
         instance: &InstanceName,
     ) -> Result<(), SupervisorError> {
         ctx.check()?;
-        self.reload_files(ctx)?;
-        self.open_sockets(ctx)?;
-        self.open_others(ctx)?;
         let stem = instance.to_string();
         let meant = |member: &&Member| member.unit.is_service() && member.unit.stem() == stem;
         match self.units.services.iter().find(meant) {
@@ -403,16 +447,7 @@ impl Supervisor for Systemd {
     }
 
     fn stop(&self, ctx: &Context) -> Result<(), SupervisorError> {
-        // A socket would start its service again.
-        let named = self.units.services.iter().rev().map(|member| &member.unit);
-        let (services, others): (Vec<_>, Vec<_>) = named.partition(|unit| unit.is_service());
-        for unit in self.units.sockets.iter().chain(others).chain(services) {
-            let facts = self.facts(ctx, unit)?;
-            if facts.load != "not-found" && facts.active != "inactive" {
-                self.perform(ctx, Verb::Stop, &facts)?;
-            }
-        }
-        Ok(())
+        self.end(ctx, &self.units.all().collect::<Vec<_>>())
     }
 
     fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError> {

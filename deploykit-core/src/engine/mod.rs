@@ -11,6 +11,7 @@
 mod adopt;
 mod application;
 mod backoff;
+mod bring;
 mod confirm;
 mod deploy;
 mod disk;

@@ -2,10 +2,8 @@
 
 use camino::Utf8PathBuf;
 
-use super::application::Operation;
 use super::error::{Error, chain};
 use super::run::Run;
-use super::stored::StoredRelease;
 use super::transition::{Fault, Happened};
 use super::trouble::Trouble;
 use crate::event::EventKind;
@@ -13,7 +11,7 @@ use crate::id::{DeploymentId, ReleaseId};
 use crate::state::files::is_directory;
 use crate::state::{ConfirmedBy, Outcome, Record, State};
 use crate::step::Step;
-use crate::traits::{InstanceName, Release, ServiceState, SupervisorError, Switching};
+use crate::traits::{Release as _, SupervisorError};
 
 /// The ends of the deployments that are open when deployment `own` activates `to`. What a rollback
 /// among them has left is bad, but for what is just gone back to.
@@ -56,11 +54,6 @@ pub(super) fn confirmation(
     });
     let confirmed = Record::Confirmed { release: release.clone(), by };
     left.into_iter().chain(tried).chain([confirmed]).collect()
-}
-
-/// Whether the instances are brought over one by one: where there is one only, it makes no difference.
-fn rolls(instances: &[InstanceName]) -> bool {
-    instances.iter().filter(|of| of.instance.is_some()).count() > 1
 }
 
 impl Run<'_> {
@@ -176,64 +169,6 @@ impl Run<'_> {
     pub(super) fn blamed(&mut self, trouble: Trouble) -> Trouble {
         let there = self.target().map(|release| is_directory(release.root()));
         if matches!(there, Ok(Ok(true))) { trouble } else { trouble.own() }
-    }
-
-    fn bring_service(
-        &mut self,
-        operation: &Operation,
-        id: Option<ReleaseId>,
-    ) -> Result<String, Trouble> {
-        if let Some(session) = &mut self.session {
-            session.lock.doing(format!("{}: bringing the service over", self.request));
-        }
-        let (release, supervisor) = (self.stored(id)?, &operation.supervisor);
-        self.switched = Some(self.ctx.now());
-        match supervisor.switching() {
-            Switching::Nothing => {}
-            Switching::Restart if rolls(&supervisor.instances()) => {
-                self.roll(operation, &release)?;
-            }
-            Switching::Restart => supervisor.restart(&self.ctx, &release)?,
-            Switching::Overlap => {
-                let prepared = match self.prepared.take() {
-                    Some(prepared) => prepared,
-                    None => supervisor.prepare(&self.ctx, &release)?,
-                };
-                supervisor.commit(&self.ctx, &release, &prepared)?;
-            }
-        }
-        Ok(Release::id(&release).to_string())
-    }
-
-    /// Brings the instances over one by one; each must be well before the next is touched. On the way
-    /// back, and after a kill, those are left alone that run from the release already.
-    fn roll(&mut self, operation: &Operation, release: &StoredRelease) -> Result<(), Trouble> {
-        let supervisor = &operation.supervisor;
-        let again = self.course.again || self.reconfigure;
-        for instance in supervisor.instances() {
-            if !again
-                && (self.reverting || self.resumed)
-                && self.runs(operation, release, &instance)
-            {
-                self.ctx.note(format!("{instance} runs from {} already", Release::id(release)));
-                continue;
-            }
-            self.ctx.note(format!("bringing {instance} over"));
-            supervisor.restart_instance(&self.ctx, release, &instance)?;
-            self.await_instance(operation, release, &instance)?;
-        }
-        Ok(())
-    }
-
-    fn runs(&self, operation: &Operation, release: &StoredRelease, name: &InstanceName) -> bool {
-        let name = name.to_string();
-        operation.supervisor.status(&self.ctx).is_ok_and(|status| {
-            let found = status.instances.iter().find(|instance| instance.name == name);
-            found.is_some_and(|instance| {
-                instance.state == ServiceState::Running
-                    && instance.release.as_ref() == Some(Release::id(release))
-            })
-        })
     }
 
     /// Declares the release good.

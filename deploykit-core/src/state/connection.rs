@@ -56,8 +56,8 @@ impl Connection {
 
     /// Whether somebody who comes over this one shows that connections can be made, since it is another
     /// than the one that was there already. Of what both have the first counts: the name, the audit
-    /// session, ssh's addresses and ports, the process session. What was before a reboot has ended
-    /// with it.
+    /// session, ssh's addresses and ports, the process session. Where ssh was seen before and is not now,
+    /// it may be hidden, and nothing is new. What was before a reboot has ended with it.
     pub fn is_new_beside(&self, before: &Self) -> bool {
         if self.session.boot_id != before.session.boot_id {
             return true;
@@ -68,6 +68,8 @@ impl Connection {
         both(self.name.as_ref(), before.name.as_ref())
             .or_else(|| both(self.audit_session.as_ref(), before.audit_session.as_ref()))
             .or_else(|| both(self.ssh.as_ref(), before.ssh.as_ref()))
+            // `sudo` hides it, and begins a session: that is no new login.
+            .or_else(|| before.ssh.as_ref().filter(|_| self.ssh.is_none()).map(|_| false))
             .unwrap_or(self.session != before.session)
     }
 }
@@ -138,7 +140,8 @@ mod tests {
         assert!(!at(None, Some(true), 10).is_new_beside(&at(Some(3), Some(true), 20)));
         assert!(at(None, Some(true), 10).is_new_beside(&at(None, Some(false), 10)));
         assert!(!at(None, None, 10).is_new_beside(&at(None, Some(true), 10)));
-        assert!(at(None, None, 10).is_new_beside(&at(None, Some(true), 20)));
+        assert!(at(None, Some(true), 10).is_new_beside(&at(None, None, 20)));
+        assert!(!at(None, None, 10).is_new_beside(&at(None, Some(true), 20)), "sudo hid it");
         let later = connection((None, None, None, 10, 8, true));
         assert!(later.is_new_beside(&at(None, None, 10)), "the number was given to another one");
     }
@@ -151,12 +154,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_came_the_same_way_is_never_new_and_the_order_does_not_matter(
+        fn who_came_the_same_way_is_never_new_and_the_order_matters_only_where_ssh_is_hidden(
             one in any_connection(),
             other in any_connection(),
         ) {
             prop_assert!(!one.is_new_beside(&one));
-            prop_assert_eq!(one.is_new_beside(&other), other.is_new_beside(&one));
+            if one.ssh.is_some() == other.ssh.is_some() {
+                prop_assert_eq!(one.is_new_beside(&other), other.is_new_beside(&one));
+            }
             let text = serde_json::to_string(&one).unwrap();
             prop_assert_eq!(serde_json::from_str::<Connection>(&text).unwrap(), one);
         }

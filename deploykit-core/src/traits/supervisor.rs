@@ -129,6 +129,27 @@ pub trait Supervisor: Any + Send + Sync + Debug {
     /// What kept it from starting.
     fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError>;
 
+    /// Brings what belongs to the service and is none of its [`instances`](Self::instances) to
+    /// `release`, which is active: unit files, sockets. The engine asks for it before it brings
+    /// instances over one by one; [`restart`](Self::restart) does it itself.
+    ///
+    /// # Errors
+    /// What keeps the instances from being brought over.
+    fn settle(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
+        let _ = (ctx, release);
+        Ok(())
+    }
+
+    /// Ends what it runs and `next` does not, which runs the service from now on. By default there is
+    /// nothing of that kind.
+    ///
+    /// # Errors
+    /// What kept it from ending. The service is brought over all the same.
+    fn leave(&self, ctx: &Context, next: &dyn Supervisor) -> Result<(), SupervisorError> {
+        let _ = (ctx, next);
+        Ok(())
+    }
+
     /// Brings one of its [`instances`](Self::instances) to `release`, which is active, and leaves the
     /// others alone.
     ///

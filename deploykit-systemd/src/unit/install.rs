@@ -1,13 +1,16 @@
 //! Putting unit files in their place, and taking them away.
 
-use camino::Utf8PathBuf;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::Context;
 use serde::Serialize;
 
 use super::file::{Present, UnitFile};
 use super::{UnitError, UnitSet};
-use crate::bus::Bus;
+use crate::bus::{Bus, CallError};
 use crate::error::SystemdError;
+use crate::name::UnitName;
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -38,16 +41,13 @@ pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Insta
     }
     let bus = Bus::connect(ctx, set.manager)?;
     let mut installed = Installed::default();
+    for (path, _) in in_the_way {
+        installed.kept.push(keep(&path)?);
+    }
     // What is not wanted any more is stopped while systemd still knows what it is.
     let gone = no_longer_wanted(set, ctx, &bus, &compared.obsolete)?;
     retire(ctx, &bus, &gone, &mut installed)?;
     remove_files(set, &compared.obsolete, &mut installed)?;
-    for (path, _) in in_the_way {
-        let kept = Utf8PathBuf::from(format!("{path}.before-deploykit"));
-        let failed = |source| UnitError::File { operation: "keep", path: kept.clone(), source };
-        std::fs::copy(&path, &kept).map_err(failed)?;
-        installed.kept.push(kept);
-    }
     for file in compared.files.iter().filter(|file| file.present != Present::Same) {
         file.file.write(&set.directory)?;
         installed.written.push(set.directory.join(&file.file.name));
@@ -68,7 +68,44 @@ pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Insta
     // reads its files again it would begin to count anew.
     let first = super::timers::recover_service(&set.root);
     manage(ctx, &bus, "StartUnit", &(first.as_str(), "replace"), "start the recovery")?;
+    await_end(ctx, &bus, &first)?;
     Ok(installed)
+}
+
+/// How long the first recovery is waited for: a deployment that follows at once would find the lock held.
+const FIRST_RECOVERY: Duration = Duration::from_secs(10);
+
+fn await_end(ctx: &Context, bus: &Bus, unit: &str) -> Result<(), SystemdError> {
+    let (unit, begun) = (UnitName::complete(unit), Instant::now());
+    let failed = |error: CallError| error.failed_to(format!("look at {unit}"));
+    loop {
+        let facts = bus.facts(ctx, &unit).map_err(failed)?;
+        let runs = facts.has_job || matches!(facts.active.as_str(), "active" | "activating");
+        if !runs || begun.elapsed() > FIRST_RECOVERY {
+            return Ok(());
+        }
+        ctx.sleep(Duration::from_millis(20))?;
+    }
+}
+
+/// Keeps a file, or a link, beside itself, and whatever was kept before.
+fn keep(path: &Utf8Path) -> Result<Utf8PathBuf, UnitError> {
+    let names = (1..).map(|number| match number {
+        1 => Utf8PathBuf::from(format!("{path}.before-deploykit")),
+        number => Utf8PathBuf::from(format!("{path}.before-deploykit-{number}")),
+    });
+    let is_free = |name: &Utf8PathBuf| name.symlink_metadata().is_err();
+    let kept = names.into_iter().find(is_free).unwrap_or_default();
+    let failed = |source| UnitError::File { operation: "keep", path: kept.clone(), source };
+    match std::fs::read_link(path) {
+        // A link to /dev/null masks a unit.
+        Ok(target) => {
+            std::os::unix::fs::symlink(target, &kept).map_err(failed)?;
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        Err(_) => drop(std::fs::copy(path, &kept).map_err(failed)?),
+    }
+    Ok(kept)
 }
 
 /// Ends the units of these files, and removes the files.

@@ -15,7 +15,7 @@ use deploykit_core::{Context, Layout};
 
 pub use file::{Present, UnitFile};
 pub use install::Installed;
-pub(crate) use refresh::{refresh, stray_service_files};
+pub(crate) use refresh::{file_of_another, refresh, stray_service_files};
 pub(crate) use timers::{poll_timer, recover_timer};
 
 use crate::error::SystemdError;

@@ -3,7 +3,7 @@
 use deploykit_core::config::Config;
 use deploykit_core::{Context, Layout};
 
-use super::file::{Present, made_for};
+use super::file::{Present, UnitFile, made_for};
 use super::install::{Installed, instances, manage, retire, wanted_directories};
 use super::{UnitError, UnitSet, timers};
 use crate::bus::Bus;
@@ -53,15 +53,24 @@ pub(crate) fn refresh(
         manage(ctx, bus, "Reload", &(), "read the unit files again")?;
     }
     // How many instances there are stands in no file.
-    if written || (installed && !are_enabled(&set)) {
+    if installed && (written || !are_enabled(&set)) {
         let (enabled, runtime, replace): (Vec<&str>, bool, bool) =
             (set.enabled.iter().map(String::as_str).collect(), false, true);
         manage(ctx, bus, "EnableUnitFiles", &(enabled, runtime, replace), "enable the units")?;
     }
-    if written || installed {
+    if installed {
         retire_surplus(&set, ctx, bus, config)?;
     }
     Ok(())
+}
+
+/// A unit file of the services that another application has made: its units are that application's.
+pub(crate) fn file_of_another(config: &Config, layout: &Layout) -> Option<String> {
+    let set = UnitSet::of_services(config, layout).ok()?;
+    let is_other = |file: &&UnitFile| {
+        file.present(&set.directory).is_ok_and(|(present, _)| present == Present::Other)
+    };
+    set.files.iter().find(is_other).map(|file| set.directory.join(&file.name).into_string())
 }
 
 /// Whether every instance is started at boot. What is there once may have been disabled on purpose.

@@ -147,9 +147,7 @@ impl Timers<'_> {
     /// What of the service is this application's own.
     fn own_service(&self, job: &Job) -> String {
         let mut unit = Sections::default();
-        unit.section("Unit");
-        let units = crate::units::Units::of(self.config).names();
-        unit.set_if("After", (!units.is_empty()).then(|| units.join(" ")));
+        // It does not wait for the units of the service: the one that hangs is what it is there for.
         unit.section("Service");
         if self.manager == ManagerKind::System {
             unit.set_if("User", self.owner);

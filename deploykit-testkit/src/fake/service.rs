@@ -95,6 +95,16 @@ impl Supervisor for FakeService {
         started
     }
 
+    fn settle(&self, _: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
+        self.0.call(format!("settle {}", &release.source().digest()[..2]));
+        Ok(())
+    }
+
+    fn leave(&self, _: &Context, next: &dyn Supervisor) -> Result<(), SupervisorError> {
+        assert_eq!(next.name(), self.name(), "it is left for what is not there");
+        Ok(())
+    }
+
     fn preflight(&self, _: &Context, _: Option<&dyn Release>) -> Result<(), SupervisorError> {
         if self.0.world().missing { Err(error("find", "it is missing")) } else { Ok(()) }
     }
