@@ -174,3 +174,66 @@ fn without_rights_nothing_is_written() {
     configure(&host, &root, &["[[service]]\nname = \"x\"\ncommand = [\"./serve\"]\n".to_owned()]);
     host.run(&root, &["unit", "install"]).expect(2).says("belongs to root").says("user = ");
 }
+
+#[test]
+fn what_only_a_bad_release_has_goes_with_it_and_a_unit_may_get_another_name() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/shop");
+    configure(&host, &app, &[service("web", "count = 2")]);
+    host.install(&app);
+    host.deploy(&app);
+    let file = "/etc/systemd/system/web@.service";
+    let before = host.read(file);
+    // The first instance is never brought over, since its unit needs one that is not there.
+    configure(&host, &app, &[service("web", "count = 2\nrequires = [\"no-such.service\"]")]);
+    host.commit(&app, "needy", &[]);
+    let ran = host.run(&app, &["deploy"]).expect(3);
+    ran.says("needs the unit no-such.service, which is not there");
+    assert_eq!(host.read(file), before, "its unit file went with it");
+    host.systemctl(&["kill", "--signal=KILL", "web@1"]);
+    host.until("it is started again", || host.property("web@1", "NRestarts") == "1");
+    host.until("it runs", || host.state("web@1") == "active");
+
+    // Units of one's own, of which only the bad release has the second.
+    let root = &app.root;
+    for name in ["old", "new"] {
+        let text = format!(
+            "[Service]\nUser=app\nWorkingDirectory={root}/active\nExecStart={root}/active/serve\n"
+        );
+        host.write(&format!("/etc/systemd/system/{name}.service"), &text);
+    }
+    host.systemctl(&["daemon-reload"]);
+    let named = |unit: &str| {
+        let text = format!("repo.url = {:?}\nsystemd.unit = {unit:?}\n{QUICK}", app.repo);
+        host.write(&format!("{root}/deploykit.toml"), &text);
+    };
+    named("old");
+    host.commit(&app, "own", &[]);
+    host.run(&app, &["deploy"]).expect(0);
+    assert_eq!(instances(&host).0, [""; 0], "what the release before ran has ended");
+    named("new");
+    host.commit(&app, "bad", &[("serve", "#!/bin/sh\nsleep 0.03\nexit 1\n")]);
+    host.run(&app, &["deploy"]).expect(3);
+    assert_eq!((host.state("old"), host.property("new", "MainPID")), ("active".into(), "0".into()));
+    host.commit(&app, "good", &[("serve", "#!/bin/sh\nexec sleep 1000\n")]);
+    host.run(&app, &["deploy"]).expect(0);
+    assert_eq!((host.state("old"), host.state("new")), ("inactive".into(), "active".into()));
+}
+
+#[test]
+fn a_service_by_the_name_of_another_applications_is_refused_before_anything_is_touched() {
+    let Some(host) = Host::boot() else { return };
+    let (one, two) = (host.app("/srv/one"), host.app("/srv/two"));
+    configure(&host, &one, &[service("web", "count = 2")]);
+    host.install(&one);
+    host.deploy(&one);
+    let pids = [host.pid("web@1"), host.pid("web@2")];
+    configure(&host, &two, &[service("shop", "")]);
+    host.install(&two);
+    host.deploy(&two);
+    configure(&host, &two, &[service("shop", "umask = \"0077\""), service("web", "count = 1")]);
+    let ran = host.run(&two, &["deploy"]).expect(1);
+    ran.says("web@.service was made for another application").says("give it another one");
+    assert_eq!([host.pid("web@1"), host.pid("web@2")], pids);
+    assert_eq!(instances(&host).1.len(), 2, "both are still started at boot");
+}
