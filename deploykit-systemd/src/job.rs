@@ -89,13 +89,17 @@ pub(crate) fn run(
     let begun = Instant::now();
     let reply = bus.manage(ctx, verb.method(), &(unit.as_str(), "replace"))?;
     let job: OwnedObjectPath = body(&reply)?;
-    loop {
+    let left = || {
         let left = limit.saturating_sub(begun.elapsed());
-        if left.is_zero() {
+        ctx.remaining().map_or(left, |remaining| remaining.min(left))
+    };
+    loop {
+        let left_now = left();
+        if left_now.is_zero() {
             return Ok(Ending::TimedOut);
         }
         let next = std::future::poll_fn(|task| Pin::new(&mut signals).poll_next(task));
-        match wait(ctx, left.min(LOOK), next) {
+        match wait(ctx, left_now.min(LOOK), next) {
             Ok(Some(Ok(signal))) => {
                 if let Some(result) = result_of(&signal, &job) {
                     return Ok(Ending::Result(result));
@@ -104,6 +108,8 @@ pub(crate) fn run(
             Ok(Some(Err(_))) => {}
             Ok(None) => return Err(lost()),
             Err(Ended::Cancelled(cancelled)) => return Err(CallError::Cancelled(cancelled)),
+            // Nothing more can be asked then.
+            Err(Ended::TimedOut) if left().is_zero() => {}
             Err(Ended::TimedOut) if is_gone(ctx, bus, &job)? => return Ok(Ending::Unheard),
             Err(Ended::TimedOut) => {}
         }

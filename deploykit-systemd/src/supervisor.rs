@@ -225,12 +225,9 @@ impl Systemd {
         let ending = job::run(ctx, &bus, verb, unit, limit)
             .map_err(|error| self.refused(error, verb.word(), unit))?;
         if ending == Ending::TimedOut {
-            return Err(self.explained(
-                ctx,
-                job::not_done(unit, verb, &ending, limit),
-                unit,
-                begun,
-            ));
+            let spent = ctx.now().since(begun);
+            let error = job::not_done(unit, verb, &ending, spent);
+            return Err(self.explained(ctx, error, unit, begun));
         }
         let facts = self.facts(ctx, unit)?;
         let done = matches!(&ending, Ending::Result(result) if result == "done");
@@ -264,6 +261,9 @@ impl Systemd {
     }
 
     fn lines_of(&self, ctx: &Context, units: &[UnitName], since: Timestamp) -> Vec<String> {
+        if ctx.remaining().is_some_and(|left| left.is_zero()) {
+            return Vec::new();
+        }
         let (times, pause) = LATE_LINES;
         let mut had_ended = false;
         let mut lines = Vec::new();
