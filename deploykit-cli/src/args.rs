@@ -399,8 +399,8 @@ pub(crate) struct PlanArgs {
 /// Whether somebody must confirm it.
 #[derive(Debug, Args)]
 pub(crate) struct ConfirmArg {
-    /// Go back unless `deploykit confirm` is called in time, from a new login: so long (90s, 5m), or
-    /// as long as it is watched, and a minute at least
+    /// Go back unless `deploykit confirm` is called in time, from a new login: within this time
+    /// (90s, 5m); without one, within probation.duration, but a minute at least
     #[arg(
         long,
         value_name = "DURATION",

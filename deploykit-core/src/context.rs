@@ -90,6 +90,14 @@ impl Context {
         self
     }
 
+    /// The same, but nobody can cancel it: for what must be done in any case.
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn uncancelled(&self) -> std::io::Result<Self> {
+        Ok(self.clone().with_cancellation(Cancellation::new()?))
+    }
+
     /// The same with another sink of events.
     #[must_use]
     pub fn with_sink(mut self, sink: Arc<dyn EventSink>) -> Self {

@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::managed;
 use crate::name::UnitName;
 use crate::supervisor::{Systemd, user};
-use crate::unit::{UnitError, poll_timer, recover_timer, stray_service_files};
+use crate::unit::{poll_timer, recover_timer, stray_service_files};
 
 /// All that was looked at.
 pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
@@ -49,11 +49,7 @@ pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
 
 /// An error that a deployment would end with.
 fn wrong(name: &str, error: &SystemdError) -> Finding {
-    let finding = Finding::error(name, error.to_string()).why("a deployment would fail");
-    match error.hint() {
-        Some(hint) => finding.mend(hint),
-        None => finding,
-    }
+    Finding::error(name, error.to_string()).why("a deployment would fail").hint(error.hint())
 }
 
 fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
@@ -121,19 +117,18 @@ fn directory(systemd: &Systemd, facts: &Facts, name: &str) -> Option<Finding> {
     }
     let mend = format!("WorkingDirectory={active} in the unit");
     let releases = systemd.layout.releases();
-    let finding = if set.starts_with(&releases) {
-        Finding::error(name, format!("it works in {set}, which is one release"))
-            .why("it goes on with that one, whatever is deployed")
-    } else if set.as_str().is_empty() || set == "/" {
-        Finding::warning(name, "it has no WorkingDirectory=").why(
-            "unless its program is started by a path through the active link, it never changes",
-        )
+    if set.starts_with(&releases) {
+        let found = format!("it works in {set}, which is one release");
+        let why = "it goes on with that one, whatever is deployed";
+        return Some(Finding::error(name, found).why(why).mend(mend));
+    }
+    let found = if set.as_str().is_empty() || set == "/" {
+        "it has no WorkingDirectory=".to_owned()
     } else {
-        Finding::warning(name, format!("it works in {set}, not in {active}")).why(
-            "unless its program is started by a path through the active link, it never changes",
-        )
+        format!("it works in {set}, not in {active}")
     };
-    Some(finding.mend(mend))
+    let why = "unless its program is started by a path through the active link, it never changes";
+    Some(Finding::warning(name, found).why(why).mend(mend))
 }
 
 /// Whether two paths mean the same link: the directories that they lie in may have several names.
@@ -153,10 +148,7 @@ fn unit_files(systemd: &Systemd) -> Option<Finding> {
         Ok(stray) => Finding::warning(name, stray.join(", "))
             .why("the service does not run as it is described")
             .mend("`deploykit unit diff`, then `deploykit unit install`, with --force for what was changed by hand"),
-        Err(error) => {
-            let finding = Finding::error(name, UnitError::to_string(&error));
-            error.hint().map_or(finding.clone(), |hint| finding.mend(hint))
-        }
+        Err(error) => Finding::error(name, error.to_string()).hint(error.hint()),
     })
 }
 

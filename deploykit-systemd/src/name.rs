@@ -25,7 +25,6 @@ const SUFFIXES: [&str; 11] = [
 /// let unit = UnitName::complete("app@1");
 /// assert_eq!(unit.as_str(), "app@1.service");
 /// assert_eq!((unit.stem(), unit.instance()), ("app@1", Some("1")));
-/// assert_eq!(unit.template().unwrap().as_str(), "app@.service");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitName(String);
@@ -68,11 +67,6 @@ impl UnitName {
     /// Which instance of a template it is.
     pub fn instance(&self) -> Option<&str> {
         self.stem().split_once('@').map(|(_, instance)| instance)
-    }
-
-    /// The template that it is an instance of.
-    pub fn template(&self) -> Option<Self> {
-        self.instance().map(|_| Self(format!("{}@{}", self.prefix(), self.suffix())))
     }
 
     /// Whether it is a service.
@@ -140,7 +134,6 @@ mod tests {
             let unit = UnitName::complete(given);
             assert_eq!((unit.as_str(), unit.prefix(), unit.instance()), (name, prefix, instance));
         }
-        assert_eq!(UnitName::complete("web").template(), None);
         assert_eq!(UnitName::complete("app@1").with_suffix(".socket").as_str(), "app@1.socket");
     }
 

@@ -113,4 +113,4 @@ impl CheckConfig {
 }
 
 /// Stands for the number of an instance.
-pub(crate) const INSTANCE: &str = "{instance}";
+pub const INSTANCE: &str = "{instance}";

@@ -29,7 +29,7 @@ mod telling;
 mod tree;
 mod value;
 
-pub use check::CheckConfig;
+pub use check::{CheckConfig, INSTANCE};
 pub use error::{ConfigError, ConfigErrorKind, Problem};
 pub use model::*;
 pub use notify::NotifyConfig;

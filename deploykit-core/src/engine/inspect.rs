@@ -59,9 +59,5 @@ impl Application {
 }
 
 fn finding(name: &str, error: &Error) -> Finding {
-    let finding = Finding::error(name, chain(error)).why("a deployment would fail");
-    match error.hint() {
-        Some(hint) => finding.mend(hint),
-        None => finding,
-    }
+    Finding::error(name, chain(error)).why("a deployment would fail").hint(error.hint())
 }

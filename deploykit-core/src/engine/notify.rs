@@ -11,7 +11,7 @@ use super::notice::is_a_wish;
 use super::place::release_in;
 use super::session::Session;
 use crate::backend::environment::Environment;
-use crate::cancel::{Cancellation, Cause};
+use crate::cancel::Cause;
 use crate::config::Argv;
 use crate::context::Context;
 use crate::process::{self, Input, ProcessSpec};
@@ -187,5 +187,5 @@ fn calm(ctx: &Context) -> Result<Option<Context>, Error> {
 
 fn uncancelled(ctx: &Context) -> Result<Context, Error> {
     let what = |error| Error::Unsettled { what: format!("no descriptor is left: {error}") };
-    Ok(ctx.clone().with_cancellation(Cancellation::new().map_err(what)?))
+    ctx.uncancelled().map_err(what)
 }

@@ -16,7 +16,7 @@ use crate::cancel::{Cancelled, Cause};
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::lock::is_watching;
-use crate::state::{DeploymentRecord, InProgress, Outcome, Record, Request};
+use crate::state::{DeploymentRecord, InProgress, Outcome, Record, Request, State};
 use crate::step::Step;
 use crate::traits::{Switching, Verdict};
 
@@ -286,13 +286,7 @@ fn resume(
     phase: Phase,
 ) -> Result<(Session, Outcome, Option<Report>), Error> {
     let there = operation_of(app, &session, record.to.as_ref(), progress)?;
-    let state = session.state();
-    let from = record.from.clone().filter(|from| state.releases.contains_key(from));
-    // The one that it was to go back to may be gone: another good one is better than none.
-    let from = match (from, &record.from) {
-        (None, Some(_)) => state.rollback_target(record.to.as_ref()).map(|r| r.id.clone()),
-        (from, _) => from,
-    };
+    let from = way_back(session.state(), record);
     let back = match &from {
         Some(from) => Some(recorded_operation(app, &session, Some(from))?),
         None => None,
@@ -348,6 +342,16 @@ fn resume(
     let interrupted = Outcome::Interrupted { signal: Cause::Requested.signal() };
     let outcome = report.outcome.clone().unwrap_or(interrupted);
     Ok((session, outcome, Some(report)))
+}
+
+/// The release that a deployment goes back to. The one that it was to be may be gone: another good one is
+/// better than none.
+fn way_back(state: &State, record: &DeploymentRecord) -> Option<ReleaseId> {
+    let from = record.from.as_ref()?;
+    if state.releases.contains_key(from) {
+        return Some(from.clone());
+    }
+    state.rollback_target(record.to.as_ref()).map(|release| release.id.clone())
 }
 
 /// The phase to go on with. Only what may not have been done is done again.

@@ -175,10 +175,8 @@ impl Run<'_> {
 
     /// The same context, but nobody can cancel it: for what must be done in any case.
     pub(super) fn uncancelled(&self) -> Result<Context, Error> {
-        let cancellation = crate::cancel::Cancellation::new().map_err(|source| {
-            Error::Directory { path: self.app.layout.root().to_owned(), source }
-        })?;
-        Ok(self.ctx.clone().with_cancellation(cancellation))
+        let failed = |source| Error::Directory { path: self.app.layout.root().to_owned(), source };
+        self.ctx.uncancelled().map_err(failed)
     }
 
     /// Writes records that hold together.

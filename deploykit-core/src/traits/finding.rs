@@ -64,8 +64,14 @@ impl Finding {
 
     /// The same, with what mends it.
     #[must_use]
-    pub fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend = Some(mend.into());
+    pub fn mend(self, mend: impl Into<String>) -> Self {
+        self.hint(Some(mend.into()))
+    }
+
+    /// The same, with the hint of an error, if it has one.
+    #[must_use]
+    pub fn hint(mut self, hint: Option<String>) -> Self {
+        self.mend = hint;
         self
     }
 }

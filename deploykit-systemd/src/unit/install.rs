@@ -53,12 +53,10 @@ pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Insta
         installed.written.push(set.directory.join(&file.file.name));
     }
     if !installed.written.is_empty() || !installed.removed.is_empty() {
-        manage(ctx, &bus, "Reload", &(), "read the unit files again")?;
+        reload(ctx, &bus)?;
     }
-    let (enabled, runtime, replace): (Vec<&str>, bool, bool) =
-        (set.enabled.iter().map(String::as_str).collect(), false, true);
-    manage(ctx, &bus, "EnableUnitFiles", &(enabled, runtime, replace), "enable the units")?;
-    manage(ctx, &bus, "Reload", &(), "read the unit files again")?;
+    enable(ctx, &bus, &set.enabled)?;
+    reload(ctx, &bus)?;
     installed.enabled.clone_from(&set.enabled);
     for timer in &set.started {
         // One that runs already takes up its new times.
@@ -119,7 +117,7 @@ pub(super) fn remove(
     let units = no_longer_wanted(set, ctx, &bus, made)?;
     retire(ctx, &bus, &units, &mut removed)?;
     remove_files(set, made, &mut removed)?;
-    manage(ctx, &bus, "Reload", &(), "read the unit files again")?;
+    reload(ctx, &bus)?;
     Ok(removed)
 }
 
@@ -227,7 +225,19 @@ fn remove_files(
     Ok(())
 }
 
-pub(super) fn manage<B: Serialize + zbus::DynamicType>(
+/// Lets systemd read the unit files again.
+pub(super) fn reload(ctx: &Context, bus: &Bus) -> Result<(), SystemdError> {
+    manage(ctx, bus, "Reload", &(), "read the unit files again")
+}
+
+/// Has units started at boot.
+pub(super) fn enable(ctx: &Context, bus: &Bus, units: &[String]) -> Result<(), SystemdError> {
+    let (names, runtime, replace): (Vec<&str>, bool, bool) =
+        (units.iter().map(String::as_str).collect(), false, true);
+    manage(ctx, bus, "EnableUnitFiles", &(names, runtime, replace), "enable the units")
+}
+
+fn manage<B: Serialize + zbus::DynamicType>(
     ctx: &Context,
     bus: &Bus,
     method: &str,

@@ -3,9 +3,9 @@
 use deploykit_core::config::Config;
 use deploykit_core::{Context, Layout};
 
-use super::file::{Present, UnitFile, made_for};
-use super::install::{Installed, instances, manage, retire, wanted_directories};
-use super::{UnitError, UnitSet, timers};
+use super::file::{Present, UnitFile};
+use super::install::{Installed, enable, instances, reload, retire, wanted_directories};
+use super::{Compared, UnitError, UnitSet, timers};
 use crate::bus::Bus;
 use crate::units::names;
 
@@ -50,13 +50,11 @@ pub(crate) fn refresh(
         }
     }
     if written {
-        manage(ctx, bus, "Reload", &(), "read the unit files again")?;
+        reload(ctx, bus)?;
     }
     // How many instances there are stands in no file.
     if installed && (written || !are_enabled(&set)) {
-        let (enabled, runtime, replace): (Vec<&str>, bool, bool) =
-            (set.enabled.iter().map(String::as_str).collect(), false, true);
-        manage(ctx, bus, "EnableUnitFiles", &(enabled, runtime, replace), "enable the units")?;
+        enable(ctx, bus, &set.enabled)?;
     }
     if installed {
         retire_surplus(&set, ctx, bus, config)?;
@@ -86,10 +84,9 @@ pub(crate) fn stray_service_files(
     config: &Config,
     layout: &Layout,
 ) -> Result<Vec<String>, UnitError> {
-    let set = UnitSet::of_services(config, layout)?;
+    let compared = UnitSet::of_services(config, layout)?.compare()?;
     let mut stray = Vec::new();
-    for file in &set.files {
-        let (present, _) = file.present(&set.directory)?;
+    for Compared { file, present, .. } in &compared.files {
         let how = match present {
             Present::Same => continue,
             Present::Absent => "is missing",
@@ -98,12 +95,8 @@ pub(crate) fn stray_service_files(
         };
         stray.push(format!("{} {how}", file.name));
     }
-    for file in made_for(&set.root, &set.directory)? {
-        let wanted = set.files.iter().any(|wanted| wanted.name == file.name);
-        if !wanted && !timers::is_of_one(&file.name) {
-            stray.push(format!("{} is of no service any more", file.name));
-        }
-    }
+    let obsolete = compared.obsolete.iter().filter(|file| !timers::is_of_one(&file.name));
+    stray.extend(obsolete.map(|file| format!("{} is of no service any more", file.name)));
     Ok(stray)
 }
 

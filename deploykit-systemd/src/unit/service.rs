@@ -68,11 +68,7 @@ impl Place<'_> {
             unit.set_if(key, (!networks.is_empty()).then(|| networks.join(" ")));
         }
         self.harden(spec, user.as_deref(), &mut unit);
-        let target = match self.manager {
-            ManagerKind::System => "multi-user.target",
-            ManagerKind::User => "default.target",
-        };
-        unit.section("Install").set("WantedBy", target);
+        unit.section("Install").set("WantedBy", boot_target(self.manager));
         // Of a template, systemd does not know which instance is meant.
         let socket = (!spec.listen.is_empty() && spec.count.is_none()).then_some(&spec.name);
         unit.set_if("Also", socket.map(|name| format!("{name}.socket")));
@@ -217,6 +213,14 @@ impl Place<'_> {
         unit.set("Backlog", "4096").set("NoDelay", "yes").set("TriggerLimitIntervalSec", "0");
         unit.section("Install").set("WantedBy", "sockets.target");
         Ok(unit.text())
+    }
+}
+
+/// What a manager starts at boot (systemd.special(7)).
+pub(super) fn boot_target(manager: ManagerKind) -> &'static str {
+    match manager {
+        ManagerKind::System => "multi-user.target",
+        ManagerKind::User => "default.target",
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! The rules are those of systemd.syntax(7) ("Quoting") and of systemd.service(5) ("Command lines").
 
-/// Stands in the configuration for the number of an instance.
-const INSTANCE: &str = "{instance}";
+use deploykit_core::config::INSTANCE;
 
 /// A value that stands alone to the end of its line: only what introduces a specifier has a meaning,
 /// and a backslash at the end.

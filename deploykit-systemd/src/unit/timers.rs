@@ -9,7 +9,7 @@ use deploykit_core::config::{Config, ManagerKind};
 
 use super::file::UnitFile;
 use super::section::Sections;
-use super::service::seconds;
+use super::service::{boot_target, seconds};
 use super::text::{argument, word};
 use crate::name::escape_path;
 
@@ -133,13 +133,7 @@ impl Timers<'_> {
             .set("SyslogLevel", "notice")
             .set("LogLevelMax", "notice");
         if job.name == RECOVER.name {
-            unit.section("Install").set(
-                "WantedBy",
-                match self.manager {
-                    ManagerKind::System => "multi-user.target",
-                    ManagerKind::User => "default.target",
-                },
-            );
+            unit.section("Install").set("WantedBy", boot_target(self.manager));
         }
         unit.text()
     }

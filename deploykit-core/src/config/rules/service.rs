@@ -19,7 +19,7 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
     {
         commands(rules, service, backend.is_none() && config.systemd.is_used());
     }
-    let unnamed = !config.systemd.is_used() || config.systemd.named_units().next().is_none();
+    let unnamed = config.systemd.named_units().next().is_none();
     if backend == Some("systemd") && unnamed && rules.is_whole(&["systemd"]) {
         let place = rules.value(&["service", "backend"]);
         let hint = "unit = \"…\" in [systemd], or [[service]] with what is to run";

@@ -3,7 +3,7 @@
 use super::Rules;
 use super::service::wrong_unit;
 use crate::config::error::{ConfigErrorKind, Problem};
-use crate::config::{Config, OnDeploy, ServiceSpec, Threshold};
+use crate::config::{Config, INSTANCE, OnDeploy, ServiceSpec, Threshold};
 
 pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
     let services = &config.service.services;
@@ -121,7 +121,7 @@ fn sockets(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
                 why,
                 Some("listen = [\"8080\"], [\"127.0.0.1:8080\"] or [\"/run/web.sock\"]"),
             );
-        } else if several && !address.contains("{instance}") {
+        } else if several && !address.contains(INSTANCE) {
             let hint = "put {instance} where the number of the instance belongs: \"808{instance}\"";
             rules.wrong(&at, "every instance needs one of its own", Some(hint));
         }
@@ -129,7 +129,7 @@ fn sockets(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
 }
 
 fn is_address(address: &str) -> bool {
-    let numbered = address.replace("{instance}", "1");
+    let numbered = address.replace(INSTANCE, "1");
     let port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
     numbered.starts_with('/')
         || port(&numbered)
