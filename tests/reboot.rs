@@ -16,6 +16,9 @@ const FICKLE: &str = "#!/bin/sh\nroot=${0%/active/*}\nversion=$(cat version)\n\
     while [ -e \"$root/gate\" ]; do sleep 0.05; done\nsystemd-notify --ready\n\
     while [ ! -e \"$root/ill-$version\" ]; do sleep 0.1; done\nexit 1\n";
 
+/// Never says that it is up.
+const HANGS: &str = "#!/bin/sh\nexec sleep infinity\n";
+
 /// A build that waits at a gate of its own.
 const BUILD: &str = "[build]\ncommands = [[\"sh\", \"-c\", \"touch $DEPLOYKIT_APP/building; \
     while [ -e $DEPLOYKIT_APP/build-gate ]; do sleep 0.05; done\"]]\n";
@@ -173,6 +176,23 @@ fn after_a_kill_the_timer_leaves_what_is_ill() {
     settles(&host, &app, "one", &["rolled-back", "rolled-back", "rolled-back", "rolled-back"]);
     // What the timer does is no failure of it.
     assert_eq!(host.systemctl(&["--failed", "--no-legend"]), "");
+}
+
+/// The start itself hangs: nobody would ever be told that it has failed.
+#[test]
+fn after_a_kill_a_start_that_never_ends_goes_back() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/shop");
+    shop(&host, &app, "recover = \"1s\"", "20s");
+    let text = host.read("/srv/shop/deploykit.toml").replace("\"20s\"", "\"2s\"");
+    host.write("/srv/shop/deploykit.toml", &text);
+    // The previous one comes up without the gate.
+    host.commit(&app, "two", &[("fickle", HANGS)]);
+    let killed = host.start(&app, &["deploy"]);
+    host.until("it starts", || host.state("web.service") == "activating");
+    killed.kill(&host);
+    settles(&host, &app, "one", &["rolled-back", "deployed"]);
+    host.run(&app, &["deploy"]).expect(1).says("marked bad");
 }
 
 #[test]

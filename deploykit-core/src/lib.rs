@@ -2,6 +2,7 @@
 
 mod backend;
 mod cancel;
+mod causes;
 pub mod config;
 mod context;
 mod engine;
@@ -22,6 +23,7 @@ pub mod traits;
 
 pub use backend::{Symlink, release_of_process, releases_in_use, service_backend_name};
 pub use cancel::{Cancellation, Cancelled, Cause};
+pub use causes::{causes, chain};
 pub use context::{Clock, Context, SystemClock};
 pub use engine::{
     Action, Application, ApplicationBuilder, BrokenOff, CheckView, DeployRequest, Error, ErrorKind,

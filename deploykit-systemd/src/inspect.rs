@@ -1,9 +1,9 @@
 //! What `check` looks at: the bus, the units, rights, the journal, and what acts when nobody is there.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use deploykit_core::Context;
 use deploykit_core::config::ManagerKind;
 use deploykit_core::traits::{Finding, LogRequest, Supervisor as _};
+use deploykit_core::{Context, chain};
 
 use crate::error::{SystemdError, systemctl};
 use crate::facts::Facts;
@@ -49,7 +49,7 @@ pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
 
 /// An error that a deployment would end with.
 fn wrong(name: &str, error: &SystemdError) -> Finding {
-    Finding::error(name, error.to_string()).why("a deployment would fail").hint(error.hint())
+    Finding::failure(name, error).hint(error.hint())
 }
 
 fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
@@ -148,7 +148,7 @@ fn unit_files(systemd: &Systemd) -> Option<Finding> {
         Ok(stray) => Finding::warning(name, stray.join(", "))
             .why("the service does not run as it is described")
             .mend("`deploykit unit diff`, then `deploykit unit install`, with --force for what was changed by hand"),
-        Err(error) => Finding::error(name, error.to_string()).hint(error.hint()),
+        Err(error) => Finding::error(name, chain(&error)).hint(error.hint()),
     })
 }
 
@@ -175,13 +175,9 @@ fn journal(systemd: &Systemd, ctx: &Context) -> Finding {
     request.lines = Some(1);
     match systemd.logs(ctx, &request, &mut |_| {}) {
         Ok(()) => Finding::fine("journal", "it can be read"),
-        Err(error) => {
-            let cause =
-                std::error::Error::source(&error).map_or_else(String::new, |e| format!(": {e}"));
-            Finding::warning("journal", format!("{error}{cause}"))
-                .why("the report of a failure lacks what the service has said")
-                .mend(format!("`usermod --append --groups systemd-journal {}`", user()))
-        }
+        Err(error) => Finding::warning("journal", chain(&error))
+            .why("the report of a failure lacks what the service has said")
+            .mend(format!("`usermod --append --groups systemd-journal {}`", user())),
     }
 }
 

@@ -128,10 +128,7 @@ mod tests {
         let found = place(&path, &layout, Some(&release)).unwrap();
         assert_eq!(found, release.join("server"));
         let told = |result: Result<(), SystemdError>| {
-            result.map_err(|error| {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                format!("{error}: {}", source.unwrap_or_default())
-            })
+            result.map_err(|error| deploykit_core::chain(&error))
         };
         let error = told(program("a.service", &found)).unwrap_err();
         assert!(

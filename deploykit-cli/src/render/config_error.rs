@@ -42,7 +42,7 @@ fn with_place<'a>(error: &'a ConfigError, text: &'a str, problem: &'a Problem) -
 
 fn without_place(error: &ConfigError, problem: &Problem, paint: Paint) -> String {
     let mut text = format!("{} {}: {}", paint.error_word("error:"), error.path(), problem.message);
-    for cause in super::error::causes(error) {
+    for cause in deploykit::causes(error) {
         text.push_str(&format!("\n  caused by: {cause}"));
     }
     if let Some(hint) = &problem.hint {

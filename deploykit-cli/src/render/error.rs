@@ -1,7 +1,7 @@
 //! An error: what failed, its causes, and a hint beside it.
 
 use camino::Utf8PathBuf;
-use deploykit::{ErrorKind, Masker};
+use deploykit::{ErrorKind, Masker, causes};
 use serde::Serialize;
 
 use super::paint::Paint;
@@ -127,20 +127,6 @@ fn kind_name(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The causes of an error, the nearest first; what a transparent wrapper repeats is told once.
-pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    let mut told = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if told.last() != Some(&text) {
-            told.push(text);
-        }
-        next = cause.source();
-    }
-    told.split_off(1)
-}
-
 /// What failed, and all that helps to understand it.
 #[derive(Debug, Default)]
 pub(crate) struct Explained {
@@ -230,23 +216,6 @@ the last lines of its output:
   | gone
 the whole output: `deploykit show 7`, /a/7.log";
         assert_eq!(explained.render(PLAIN()), expected);
-    }
-
-    #[test]
-    fn causes_that_repeat_what_they_cause_are_told_once() {
-        #[derive(Debug)]
-        struct Wrapper(std::io::Error);
-        impl std::fmt::Display for Wrapper {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "{}", self.0)
-            }
-        }
-        impl std::error::Error for Wrapper {
-            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-                Some(&self.0)
-            }
-        }
-        assert!(causes(&Wrapper(std::io::Error::other("same"))).is_empty());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::application::Application;
-use super::error::{Error, chain};
+use super::error::Error;
+use crate::chain;
 use crate::context::Context;
 use crate::state::files::{At as _, replace_file};
 use crate::state::{FileError, Layout};

@@ -1,10 +1,10 @@
 //! Bringing a service to a release, there and back.
 
 use super::application::Operation;
-use super::error::chain;
 use super::run::Run;
 use super::stored::StoredRelease;
 use super::trouble::Trouble;
+use crate::chain;
 use crate::context::Context;
 use crate::id::ReleaseId;
 use crate::traits::{InstanceName, Release, ServiceState, Switching};

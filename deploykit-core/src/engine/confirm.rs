@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::application::Application;
-use super::error::{Error, causes};
+use super::error::Error;
 use super::notice::{self, End};
 use super::operator::SHORT;
 use super::report::Failure;
@@ -11,6 +11,7 @@ use super::run::Run;
 use super::session::Session;
 use super::switch::confirmation;
 use super::transition::unconfirmed;
+use crate::causes;
 use crate::config::Argv;
 use crate::context::Context;
 use crate::event::EventKind;

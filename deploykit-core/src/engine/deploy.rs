@@ -102,7 +102,7 @@ impl Application {
                 return Err(error);
             }
             stuck?;
-            let why = super::error::chain(&error);
+            let why = crate::chain(&error);
             return Ok(self.nothing(&session, asked, Some(&resolved), why));
         }
         let active = proved_or_before(session.state(), session.active()?, &resolved).cloned();
@@ -180,7 +180,7 @@ impl Application {
             Ok(status) => matches!(status.state, ServiceState::Stopped | ServiceState::Failed)
                 .then_some(status.detail),
             Err(error) => {
-                let why = super::error::chain(&error);
+                let why = crate::chain(&error);
                 ctx.warn(format!("whether the service runs cannot be seen: {why}"));
                 None
             }
@@ -197,7 +197,7 @@ impl Application {
         error: &Error,
     ) -> Result<Plan, Error> {
         let mut plan = self.plan_deployment(ctx, state, active, request, resolved)?;
-        plan.idle(super::error::chain(error));
+        plan.idle(crate::chain(error));
         Ok(plan)
     }
 
@@ -248,7 +248,7 @@ impl Application {
             let deployment = session.next_deployment();
             let from = session.active().ok().flatten().map(|release| release.id.clone());
             let by = self.actor.clone();
-            let reason = ctx.masker().mask(&super::error::chain(&error)).into_owned();
+            let reason = ctx.masker().mask(&crate::chain(&error)).into_owned();
             let outcome = Outcome::Failed { reason };
             let started =
                 Record::DeploymentStarted { deployment, request: words(request), by, from };
@@ -262,10 +262,7 @@ impl Application {
             let ended = Record::DeploymentFinished { deployment, outcome };
             let records = [started, ended].into_iter().chain(notice);
             if let Err(error) = session.record(ctx, records) {
-                ctx.warn(format!(
-                    "the attempt cannot be recorded: {}",
-                    super::error::chain(&error)
-                ));
+                ctx.warn(format!("the attempt cannot be recorded: {}", crate::chain(&error)));
             }
         }
         error

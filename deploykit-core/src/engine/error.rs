@@ -348,30 +348,3 @@ fn how_to_share(paths: &[String], directory: &Utf8Path) -> String {
         commands.join(", ")
     )
 }
-
-/// An error and its causes in one line: `failed to open x: no such file`.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    for cause in causes(error) {
-        // A transparent wrapper says what its cause says.
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
-}
-
-/// The causes of an error, the nearest first.
-pub(crate) fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    let mut causes: Vec<String> = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if causes.last() != Some(&text) {
-            causes.push(text);
-        }
-        next = cause.source();
-    }
-    causes
-}

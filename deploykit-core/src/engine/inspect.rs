@@ -1,7 +1,7 @@
 //! What the services have written, and whether all is in order that a deployment needs.
 
 use super::application::Application;
-use super::error::{Error, chain};
+use super::error::Error;
 use super::place::release_in;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
@@ -36,14 +36,14 @@ impl Application {
         let ctx = self.masked(ctx);
         let operation = match self.operation(&self.config.runtime()) {
             Ok(operation) => operation,
-            Err(error) => return Ok(vec![finding("service", &error)]),
+            Err(error) => return Ok(vec![Finding::failure("service", &error).hint(error.hint())]),
         };
         let mut findings = operation.supervisor.inspect(&ctx);
         let is_wrong = |finding: &Finding| finding.severity == Severity::Error;
         if !findings.iter().any(is_wrong)
             && let Err(error) = operation.preflight(&ctx, None)
         {
-            findings.push(finding("service", &error));
+            findings.push(Finding::failure("service", &error).hint(error.hint()));
         }
         ctx.check()?;
         Ok(findings)
@@ -56,8 +56,4 @@ impl Application {
         let found = path.and_then(|path| release_in(&self.layout, &state, &path));
         Ok(found.map_or_else(|| self.config.runtime(), |release| self.present(&state, release)))
     }
-}
-
-fn finding(name: &str, error: &Error) -> Finding {
-    Finding::error(name, chain(error)).why("a deployment would fail").hint(error.hint())
 }

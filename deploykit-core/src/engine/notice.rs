@@ -1,7 +1,7 @@
 //! Which ends are to be told of, and what is told: the record that a notice is owed.
 
 use super::application::Application;
-use super::error::{Error, causes, chain};
+use super::error::Error;
 use super::report::Failure;
 use super::run::Run;
 use crate::cancel::Cause;
@@ -13,6 +13,7 @@ use crate::state::{
     Request, State, Told,
 };
 use crate::time::Timestamp;
+use crate::{causes, chain};
 
 /// How something ended.
 pub(super) struct End<'a> {

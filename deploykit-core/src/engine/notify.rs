@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::application::Application;
-use super::error::{Error, chain};
+use super::error::Error;
 use super::logfile;
 use super::notice::is_a_wish;
 use super::place::release_in;
 use super::session::Session;
 use crate::backend::environment::Environment;
 use crate::cancel::Cause;
+use crate::chain;
 use crate::config::Argv;
 use crate::context::Context;
 use crate::process::{self, Input, ProcessSpec};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::application::Operation;
-use super::error::chain;
 use super::stored::StoredRelease;
 use super::tracker::Sight;
+use crate::chain;
 use crate::context::Context;
 use crate::event::EventKind;
 use crate::traits::{InstanceName, Look, ServiceState, ServiceStatus};

@@ -192,7 +192,7 @@ impl Run<'_> {
         if let Err(error) = swept {
             self.ctx.warn(format!(
                 "release {release} is left in part: {}; `deploykit recover` removes it",
-                super::error::chain(&error)
+                crate::chain(&error)
             ));
         }
         Happened::Done

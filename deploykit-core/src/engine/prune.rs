@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use camino::Utf8Path;
 
 use super::application::Application;
-use super::error::{Error, chain};
+use super::error::Error;
 use super::place::is_served_from;
 use super::session::Session;
 use super::uninstall::moved_for_mfd;
+use crate::chain;
 use crate::config::ReleasesConfig;
 use crate::context::Context;
 use crate::id::ReleaseId;

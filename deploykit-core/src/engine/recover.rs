@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::application::{Application, Operation};
-use super::error::{Error, chain};
+use super::error::Error;
 use super::notice::{self, End};
 use super::report::{Recovery, Report};
 use super::run::{Run, context};
@@ -13,6 +13,7 @@ use super::session::Session;
 use super::sweep;
 use super::transition::{Course, Fault, Happened, Phase, next, unconfirmed};
 use crate::cancel::{Cancelled, Cause};
+use crate::chain;
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::lock::is_watching;

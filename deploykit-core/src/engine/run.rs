@@ -195,7 +195,7 @@ impl Run<'_> {
     /// together with what comes next: that a disk is full must keep no ill release in its place.
     pub(super) fn record_or_owe(&mut self, records: Vec<Record>) {
         if let Err(error) = self.record(records.clone()) {
-            self.ctx.warn(format!("this cannot be recorded now: {}", super::error::chain(&error)));
+            self.ctx.warn(format!("this cannot be recorded now: {}", crate::chain(&error)));
             self.owed.extend(records);
         }
     }
@@ -254,7 +254,7 @@ impl Run<'_> {
         if to_record && let Err(error) = self.record(ended.into_iter().chain(notice)) {
             self.ctx.warn(format!(
                 "the outcome cannot be recorded; `deploykit recover` will: {}",
-                super::error::chain(&error)
+                crate::chain(&error)
             ));
         }
         if outcome.is_success() {
@@ -363,7 +363,7 @@ pub(super) fn context(app: &Application, ctx: &Context, deployment: DeploymentId
             ctx.with_sink(Arc::new(Sinks(sinks)))
         }
         Err(error) => {
-            ctx.warn(format!("the output is not kept: {}", super::error::chain(&error)));
+            ctx.warn(format!("the output is not kept: {}", crate::chain(&error)));
             ctx
         }
     }

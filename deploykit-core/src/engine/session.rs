@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::adopt;
 use super::application::Application;
-use super::error::{Error, chain};
+use super::error::Error;
 use super::place::release_in;
 use super::switch::superseded;
+use crate::chain;
 use crate::context::Context;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::lock::{Which, is_watched};

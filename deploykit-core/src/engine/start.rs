@@ -1,12 +1,13 @@
 //! Beginning what is planned, be it a deployment, a rollback or a restart.
 
 use super::application::{Application, Operation};
-use super::error::{Error, chain};
+use super::error::Error;
 use super::report::{Action, Plan};
 use super::run::{Making, Run, context};
 use super::session::Session;
 use super::stored::StoredRelease;
 use super::transition::{Course, unconfirmed};
+use crate::chain;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::state::{Demand, Record, ReleaseRecord, Request, State};

@@ -2,10 +2,11 @@
 
 use camino::Utf8PathBuf;
 
-use super::error::{Error, chain};
+use super::error::Error;
 use super::run::Run;
 use super::transition::{Fault, Happened};
 use super::trouble::Trouble;
+use crate::chain;
 use crate::event::EventKind;
 use crate::id::{DeploymentId, ReleaseId};
 use crate::state::files::is_directory;

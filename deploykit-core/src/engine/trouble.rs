@@ -1,6 +1,6 @@
 //! What went wrong in a step, on its way to the transition function and into the report.
 
-use super::error::{Error, causes, chain};
+use super::error::Error;
 use super::report::Failure;
 use super::transition::Happened;
 use crate::cancel::{Cancelled, Cause};
@@ -9,6 +9,7 @@ use crate::secret::Masker;
 use crate::state::FileError;
 use crate::step::Step;
 use crate::traits::{ActivatorError, BuildError, SourceError, SupervisorError};
+use crate::{causes, chain};
 
 /// What went wrong in a step.
 #[derive(Debug)]

@@ -141,7 +141,7 @@ impl Application {
             status.service = Some(operation.supervisor.status(ctx).unwrap_or_else(|error| {
                 crate::traits::ServiceStatus::new(
                     crate::traits::ServiceState::Unknown,
-                    super::error::chain(&error),
+                    crate::chain(&error),
                 )
             }));
         }

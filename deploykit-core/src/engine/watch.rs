@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::application::Operation;
-use super::error::{Error, chain};
+use super::error::Error;
 use super::observer::Observer;
 use super::run::Run;
 use super::stored::StoredRelease;
@@ -15,6 +15,7 @@ use super::tracker::{Decision, Limits, Sight, Tracker};
 use super::transition::Happened;
 use super::trouble::Trouble;
 use crate::cancel::{Cancelled, Cause};
+use crate::chain;
 use crate::context::Context;
 use crate::event::EventKind;
 use crate::state::lock::Which;

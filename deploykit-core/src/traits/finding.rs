@@ -55,6 +55,11 @@ impl Finding {
         Self { severity: Severity::Error, ..Self::fine(name, found) }
     }
 
+    /// What a deployment would fail of: an error, with its causes.
+    pub fn failure(name: impl Into<String>, error: &dyn std::error::Error) -> Self {
+        Self::error(name, crate::chain(error)).why("a deployment would fail")
+    }
+
     /// The same, with the reason why it matters.
     #[must_use]
     pub fn why(mut self, why: impl Into<String>) -> Self {

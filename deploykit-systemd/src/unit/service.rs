@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::config::{
-    Config, Hardening, ManagerKind, OnDeploy, Ready, RestartPolicy, ServiceSpec, Threshold,
+    Config, Hardening, ManagerKind, Ready, RestartPolicy, ServiceSpec, Threshold,
 };
 
 use super::UnitError;
@@ -118,9 +118,11 @@ impl Place<'_> {
             Some(dir) => self.active().join(dir.as_path()),
             None => self.active(),
         };
+        let speaks = spec.ready == Ready::Notify || spec.watchdog.is_some();
         unit.section("Service")
             .set("Type", kind(spec.ready))
-            .set_if("NotifyAccess", (spec.ready == Ready::Notify).then_some("all"))
+            // A wrapper script leaves it to its child to speak for the service.
+            .set_if("NotifyAccess", speaks.then_some("all"))
             .set_if("User", user)
             .set_if("Group", spec.group.as_deref())
             .set("UMask", &*spec.umask)
@@ -269,10 +271,6 @@ fn lifetime(spec: &ServiceSpec, unit: &mut Sections) {
         .set("TimeoutStopSec", seconds(spec.stop_timeout))
         .set("KillSignal", format!("SIG{signal}"))
         .set_if("WatchdogSec", spec.watchdog.map(seconds));
-    if spec.on_deploy == OnDeploy::Restart && spec.watchdog.is_some() && spec.ready != Ready::Notify
-    {
-        unit.set("NotifyAccess", "all");
-    }
 }
 
 fn amount(amount: Threshold) -> String {

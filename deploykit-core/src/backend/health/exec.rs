@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::look::{excerpt, time_left};
 use crate::backend::environment::Environment;
+use crate::chain;
 use crate::config::{Argv, CheckConfig, Config};
 use crate::context::Context;
 use crate::id::ReleaseId;
@@ -88,8 +89,7 @@ impl HealthCheck for ExecCheck {
         match process::run(ctx, &spec, &mut |_, _| {}) {
             Ok(finished) => judged(&finished),
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-                let detail = format!("{error}{}", cause.unwrap_or_default());
+                let detail = chain(&error);
                 if error.is_of_the_host() { Look::Blind(detail) } else { Look::Ill(detail) }
             }
         }
