@@ -87,6 +87,15 @@ fn files_of_others_and_changes_by_hand_are_in_the_way() {
     configure(&host, &app, &[service("web", ""), service("mine", "")]);
     host.run(&app, &["unit", "install"]).expect(1).says("mine.service was not made by deploykit");
     assert_eq!(host.read("/etc/systemd/system/mine.service"), foreign);
+    // A masked one is a link to nothing; it is kept as one.
+    host.systemctl(&["mask", "off.service"]);
+    configure(&host, &app, &[service("web", ""), service("off", "")]);
+    host.run(&app, &["unit", "install"]).expect(1).says("off.service was not made by deploykit");
+    host.run(&app, &["unit", "install", "--force"]).expect(0).tells("kept");
+    let kept = host.path("/etc/systemd/system/off.service.before-deploykit");
+    assert_eq!(std::fs::read_link(kept).unwrap(), std::path::Path::new("/dev/null"));
+    assert!(host.read("/etc/systemd/system/off.service").contains("WorkingDirectory="));
+
     let other = host.app("/srv/other");
     configure(&host, &other, &[service("web", "")]);
     host.run(&other, &["unit", "install"]).expect(1).says("another application").says("--force");

@@ -116,17 +116,25 @@ impl UnitFile {
             move |source| UnitError::File { operation, path, source }
         };
         std::fs::create_dir_all(parent).map_err(failed("make", parent))?;
-        let mut new = tempfile::Builder::new()
-            .prefix(".deploykit-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(parent)
-            .map_err(failed("write into", parent))?;
-        new.write_all(self.text.as_bytes()).map_err(failed("write", &path))?;
-        new.as_file().sync_all().map_err(failed("write", &path))?;
-        new.persist(&path).map_err(|error| failed("write", &path)(error.error))?;
+        // Of one name, so that what a kill has left is gone with the next that is written.
+        let new = parent.join(format!(".{}.deploykit-new", path.file_name().unwrap_or_default()));
+        let _ = std::fs::remove_file(&new);
+        let made = self.write_new(&new).and_then(|()| std::fs::rename(&new, &path));
+        if made.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        made.map_err(failed("write", &path))?;
         std::fs::File::open(parent)
             .and_then(|parent| parent.sync_all())
             .map_err(failed("write", parent))
+    }
+
+    fn write_new(&self, path: &Utf8Path) -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        // Whatever the mask of whoever installs it: everybody may know how a service is run.
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.write_all(self.text.as_bytes())?;
+        file.sync_all()
     }
 }
 
@@ -220,6 +228,17 @@ mod tests {
             UnitFile::of("/srv/app2".into(), "web.service", "[Service]\nExecStart=a\n");
         of_another.write(&directory).unwrap();
         assert_eq!(present(&one), Present::Other);
+    }
+
+    #[test]
+    fn what_a_kill_has_left_half_written_goes_with_the_next_that_is_written() {
+        let (_keep, directory) = directory();
+        let file = UnitFile::of("/srv/app".into(), "web.service", "[Service]\nExecStart=a\n");
+        std::fs::write(directory.join(".web.service.deploykit-new"), "[Serv").unwrap();
+        file.write(&directory).unwrap();
+        let names: Vec<_> = directory.read_dir_utf8().unwrap().flatten().collect();
+        assert_eq!(names.iter().map(|name| name.file_name()).collect::<Vec<_>>(), ["web.service"]);
+        assert_eq!(file.present(&directory).unwrap().0, Present::Same);
     }
 
     #[test]

@@ -94,15 +94,10 @@ fn keep(path: &Utf8Path) -> Result<Utf8PathBuf, UnitError> {
     });
     let is_free = |name: &Utf8PathBuf| name.symlink_metadata().is_err();
     let kept = names.into_iter().find(is_free).unwrap_or_default();
+    // A second name, also of a link to /dev/null, which masks a unit: nothing is copied that a loss of
+    // power could leave half written when the new file has the old name already.
     let failed = |source| UnitError::File { operation: "keep", path: kept.clone(), source };
-    match std::fs::read_link(path) {
-        // A link to /dev/null masks a unit.
-        Ok(target) => {
-            std::os::unix::fs::symlink(target, &kept).map_err(failed)?;
-            std::fs::remove_file(path).map_err(failed)?;
-        }
-        Err(_) => drop(std::fs::copy(path, &kept).map_err(failed)?),
-    }
+    std::fs::hard_link(path, &kept).map_err(failed)?;
     Ok(kept)
 }
 
