@@ -25,8 +25,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use deploykit::traits::{
-    BoxError, HealthCheck, Look, Release, ServiceState, ServiceStatus, Supervisor, SupervisorError,
-    Switching,
+    BoxError, HealthCheck, Look, Manner, Release, ServiceState, ServiceStatus, Supervisor,
+    SupervisorError, Switching,
 };
 use deploykit::{Application, Context, DeployRequest, Registry, ReleaseId};
 
@@ -74,7 +74,12 @@ impl Supervisor for Snippet {
         Switching::Restart
     }
 
-    fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
+    fn restart(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        _: Manner,
+    ) -> Result<(), SupervisorError> {
         ctx.check()?;
         self.write(release).map_err(failed("point the web server to"))
     }

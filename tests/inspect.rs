@@ -51,8 +51,7 @@ fn a_check_of_units_from_the_configuration_tells_what_is_to_be_mended_and_how() 
     let app = host.app("/srv/shop");
     host.configure(&app, &format!("{WEB}{QUICK}"));
     let unit = "unit web.service";
-    finds(&host, &app, unit, "error", &["there is no unit", "`deploykit unit install`"]);
-    finds(&host, &app, "unit files", "warning", &["web.service is missing", "unit install"]);
+    finds(&host, &app, "unit files", "warning", &["web.service is missing", "next deployment"]);
     finds(&host, &app, "recovery", "warning", &["is not active", "unit install"]);
     host.install(&app);
     host.deploy(&app);
@@ -72,13 +71,8 @@ fn a_check_of_units_from_the_configuration_tells_what_is_to_be_mended_and_how() 
     finds(&host, &app, "unit files", "warning", &["changed by hand", "`deploykit unit diff`"]);
     host.write(path, &text);
     host.configure(&app, &format!("{}{QUICK}", WEB.replace("web", "new")));
-    finds(
-        &host,
-        &app,
-        "unit files",
-        "warning",
-        &["new.service is missing", "web.service is of no service"],
-    );
+    finds(&host, &app, "unit files", "warning", &["new.service is missing", "next deployment"]);
+    finds(&host, &app, unit, "warning", &["no service of the configuration", "runs"]);
     host.configure(&app, &format!("{WEB}{QUICK}[timers]\npoll = \"1h\"\n"));
     finds(&host, &app, "polling", "warning", &["is not active", "unit install"]);
     host.install(&app);

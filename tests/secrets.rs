@@ -264,3 +264,26 @@ fn a_missing_secret_is_told_by_its_place() {
     guarded.configure("token = { credential = \"git\" }", TALKATIVE);
     guarded.app.run(&["deploy"]).expect(1).says("CREDENTIALS_DIRECTORY");
 }
+
+/// What the service writes may be a secret that this process itself had no reason to read.
+#[test]
+fn what_a_service_writes_of_a_secret_is_masked_although_deploykit_did_not_need_it() {
+    let app = App::new();
+    app.write("npm-token", OTHER);
+    app.write("service.env", "GREETING=hello\nAPI_TOKEN=\"inTheFile4711\"\n");
+    let says =
+        "echo it is $(cat $DEPLOYKIT_APP/npm-token), and the other inTheFile4711 >&2; exit 3";
+    let service = format!(
+        "[build]\nenv = {{ NPM_TOKEN = {{ file = \"npm-token\" }} }}\n\
+         [service]\nrestart = [\"sh\", \"-c\", \"test -e $DEPLOYKIT_APP/quiet || {{ {says}; }}\"]\n\
+         [notify]\non_failure = [\"sh\", \"-c\", \"cat > $DEPLOYKIT_APP/told\"]\n{SHORT}"
+    );
+    app.write("quiet", "");
+    app.configure(&service);
+    app.run(&["deploy"]).expect(0);
+    std::fs::remove_file(app.path("quiet")).unwrap();
+    let ran = app.run(&["restart"]).says("it is ***, and the other");
+    assert!(!ran.stderr.contains(OTHER), "{ran}");
+    // What it has written itself is its own.
+    search(&app.path(".deploykit"), &[OTHER.to_owned()], "service.log");
+}

@@ -127,17 +127,26 @@ fn what_is_not_wanted_any_more_goes() {
     host.install(&other);
     host.deploy(&other);
 
-    configure(&host, &app, &[service("new", "")]);
+    // They are there as long as a release is that is run by them.
+    let keep = "[releases]\nkeep = 1\n".to_owned();
+    configure(&host, &app, &[service("new", ""), keep]);
+    for version in ["two", "three", "four"] {
+        if version == "two" {
+            let told = host.run(&app, &["unit", "diff"]).expect(10).stdout;
+            assert!(!told.contains("would be removed"), "{told}");
+        }
+        host.commit(&app, version, &[]);
+        host.deploy(&app);
+        assert_eq!(host.state("new.service"), "active");
+    }
+    host.run(&app, &["prune"]).expect(0);
     let diff = host.run(&app, &["unit", "diff"]).expect(10);
     diff.tells("old.socket would be removed").tells("many@.service would be removed");
     let told = host.json(&app, &["unit", "install"]);
+    assert_eq!(told["stopped"].as_array().unwrap().len(), 0, "they were ended: {told}");
     for unit in ["old.socket", "old.service", "many@1.service", "many@2.service"] {
-        assert!(told["stopped"].as_array().unwrap().contains(&unit.into()), "{told}");
         assert_eq!(host.property(unit, "LoadState"), "not-found", "{unit}");
     }
-    host.commit(&app, "two", &[]);
-    host.deploy(&app);
-    assert_eq!(host.state("new.service"), "active");
     let left = host.unit_files();
     assert!(!left.iter().any(|file| file.contains("old") || file.contains("many")), "{left:?}");
 

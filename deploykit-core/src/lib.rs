@@ -27,8 +27,8 @@ pub use causes::{causes, chain};
 pub use context::{Clock, Context, SystemClock};
 pub use engine::{
     Action, Application, ApplicationBuilder, BrokenOff, CheckView, DeployRequest, Error, ErrorKind,
-    Failure, Plan, Recovery, ReleaseView, Report, RestartRequest, RollbackRequest, Stage, Status,
-    UninstallRequest, Uninstalled,
+    Failure, Plan, Recovery, ReleaseView, Report, RestartRequest, RollbackRequest, Runtimes, Stage,
+    Status, UninstallRequest, Uninstalled,
 };
 pub use event::{Event, EventKind, EventSink, FnSink, NoEvents, Sinks, Stream, Unit};
 pub use id::{BuildDigest, DeploymentId, Identity, InvalidName, ReleaseId, Revision, SourceId};

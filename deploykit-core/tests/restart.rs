@@ -1,6 +1,6 @@
 //! The service of the active release is started again, or only watched otherwise.
 
-use deploykit_core::traits::{Look, Verdict};
+use deploykit_core::traits::{Look, Manner, Verdict};
 use deploykit_core::{
     Application, Cause, Context, DeployRequest, Error, EventKind, Outcome, Report, RestartRequest,
 };
@@ -45,6 +45,21 @@ fn a_restart_starts_the_active_release_as_it_is_recorded_and_watches_it() {
     assert_eq!(application.history().unwrap()[0].request.to_string(), "restart");
     let plan = application.plan(&app.context().unwrap(), &DeployRequest::latest()).unwrap();
     assert!(plan.has_work(), "the changed configuration is still to be brought over");
+}
+
+/// What reloads by itself is not relied on when it has proved ill, or when a person wants it anew.
+#[test]
+fn a_way_back_and_a_restart_are_made_with_new_processes() {
+    let app = two_releases();
+    assert_eq!(app.fakes.world().manners, [Manner::Usual; 2]);
+    app.fakes.world().manners.clear();
+    app.fakes.head(3);
+    app.fakes.world().health.insert(digest(3), Look::Ill("500".into()));
+    let report = deploy(&app.open(), &app.context().unwrap());
+    assert!(matches!(report.outcome, Some(Outcome::RolledBack { .. })), "{report:?}");
+    let _ = restart(&app.open(), &app.context().unwrap());
+    let manners = std::mem::take(&mut app.fakes.world().manners);
+    assert_eq!(manners, [Manner::Usual, Manner::Anew, Manner::Anew]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::config::Config;
 use deploykit_core::process::{Exit, ProcessError};
 use deploykit_core::traits::{
-    BuildState, Release, ReleaseState, ServiceState, Supervisor, SupervisorError, Switching,
-    Verdict,
+    BuildState, Manner, Release, ReleaseState, ServiceState, Supervisor, SupervisorError,
+    Switching, Verdict,
 };
 use deploykit_core::{
     BackendRequest, Context, Event, EventKind, FnSink, Layout, Masker, Registry, ReleaseId,
@@ -89,7 +89,7 @@ fn bench(text: &str) -> Bench {
 
 impl Bench {
     fn restart(&self) -> Result<(), SupervisorError> {
-        self.service.restart(&self.context, &self.release)
+        self.service.restart(&self.context, &self.release, Manner::Usual)
     }
 
     fn said(&self) -> Vec<String> {
@@ -266,7 +266,7 @@ fn releases_are_in_use_while_something_runs_from_them() {
 fn a_log_that_cannot_be_written_keeps_no_service_from_starting() {
     let bench = bench("service.start = [\"touch\", \"started\"]");
     std::fs::create_dir_all(bench.app.join(".deploykit/service.log")).unwrap();
-    bench.service.restart(&bench.context, &bench.release).unwrap();
+    bench.service.restart(&bench.context, &bench.release, Manner::Usual).unwrap();
     assert!(bench.release.root.join("started").exists());
     let said = bench.said.lock().unwrap();
     assert!(

@@ -120,6 +120,12 @@ pub enum SystemdError {
         /// How long it was waited.
         seconds: u64,
     },
+    /// systemd has not begun to do it: other units come first.
+    #[error("{unit} waits in systemd's queue for other units, and was not begun to be started")]
+    Queued {
+        /// The unit.
+        unit: String,
+    },
     /// Something else that the manager said, or did not say.
     #[error("systemd does not {what}: {message}")]
     Call {
@@ -143,6 +149,24 @@ pub enum SystemdError {
     OfAnother {
         /// The file.
         file: String,
+    },
+    /// There is a unit of that name that deploykit has not made.
+    #[error("there is a unit {unit} already, which deploykit has not made: {file}")]
+    NotOurs {
+        /// The unit.
+        unit: String,
+        /// Its file.
+        file: String,
+    },
+    /// Whom it runs as does not get to where it works.
+    #[error("{unit} runs as {user}, who may not {what}")]
+    Barred {
+        /// The unit.
+        unit: String,
+        /// As whom it runs.
+        user: String,
+        /// What that user may not do: `enter /srv/app (mode 700)`.
+        what: String,
     },
     /// Its program cannot be run.
     #[error("{unit} cannot be started")]
@@ -214,6 +238,12 @@ impl SystemdError {
             }
             Self::NoPermission { user, units, .. } => polkit::hint(user, units),
             Self::NotAllowed { .. } => "root may: the same with `sudo`".to_owned(),
+            Self::Missing { described: true, manager: ManagerKind::System, .. }
+                if !nix::unistd::geteuid().is_root() =>
+            {
+                "unit files of the host are written by root: `sudo deploykit unit install` makes it"
+                    .to_owned()
+            }
             Self::Missing { described: true, .. } => "`deploykit unit install` makes it".to_owned(),
             Self::Missing { unit, manager, .. } => {
                 let dir = match manager {
@@ -242,6 +272,19 @@ impl SystemdError {
             Self::OfAnother { .. } => {
                 "the name of a service is that of its unit, on the whole host: give it another one"
                     .to_owned()
+            }
+            Self::NotOurs { .. } => {
+                "the name of a service is that of its unit, on the whole host: give it another one; or \
+                 let `deploykit unit install --force` put deploykit's own in its place"
+                    .to_owned()
+            }
+            Self::Barred { .. } => {
+                "every directory above it needs the right to be entered (`chmod o+x`); a release is made \
+                 with the mask of whoever deploys: `umask 022`, then `deploykit deploy --rebuild`"
+                    .to_owned()
+            }
+            Self::Queued { unit } => {
+                format!("`systemctl list-jobs --after` tells what {unit} waits for")
             }
             Self::TimedOut { .. } => {
                 "TimeoutStartSec= and TimeoutStopSec= of the unit are what systemd waits for"

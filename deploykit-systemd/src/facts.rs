@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) kind: String,
     pub(crate) result: String,
     pub(crate) pid: Option<u32>,
+    /// When its main process was started.
+    pub(crate) started: Option<Timestamp>,
     /// How its main process ended (`si_code`) and with what; 0 when it has not.
     pub(crate) exit_code: i32,
     pub(crate) exit_status: i32,
@@ -51,6 +53,8 @@ pub(crate) struct Facts {
     /// How long it may take to start and to stop, in microseconds.
     pub(crate) start_timeout: u64,
     pub(crate) stop_timeout: u64,
+    /// The units that it starts when there is something to do.
+    pub(crate) triggers: Vec<String>,
     /// The units that start it when there is something to do: sockets, timers, paths.
     pub(crate) triggered_by: Vec<String>,
     /// It does not run, and one of those waits to start it.
@@ -144,6 +148,7 @@ impl Facts {
             kind: properties.text("Type"),
             result: properties.text("Result"),
             pid: u32::try_from(properties.number("MainPID")).ok().filter(|pid| *pid != 0),
+            started: timestamp(properties.number("ExecMainStartTimestamp")),
             exit_code: properties.integer("ExecMainCode"),
             exit_status: properties.integer("ExecMainStatus"),
             exited: exited_at != 0,
@@ -168,6 +173,7 @@ impl Facts {
                 .collect(),
             start_timeout: properties.number("TimeoutStartUSec"),
             stop_timeout: properties.number("TimeoutStopUSec"),
+            triggers: properties.list("Triggers"),
             triggered_by: properties.list("TriggeredBy"),
             is_on_call: false,
         }

@@ -1,16 +1,16 @@
 //! What `check` looks at: the bus, the units, rights, the journal, and what acts when nobody is there.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use deploykit_core::config::ManagerKind;
+use deploykit_core::config::{Confirmation, ManagerKind};
 use deploykit_core::traits::{Finding, LogRequest, Supervisor as _};
 use deploykit_core::{Context, chain};
 
 use crate::error::{SystemdError, systemctl};
 use crate::facts::Facts;
-use crate::managed;
 use crate::name::UnitName;
 use crate::supervisor::{Systemd, user};
-use crate::unit::{poll_timer, recover_timer, stray_service_files};
+use crate::unit::{UnitError, poll_timer, recover_timer, stray_service_files, stray_units};
+use crate::{exit, managed};
 
 /// All that was looked at.
 pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
@@ -31,15 +31,24 @@ pub(crate) fn inspect(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
     findings.push(Finding::fine("bus", format!("{whose} answers: systemd {version}")));
     for unit in systemd.units.all() {
         match systemd.facts(ctx, unit) {
+            // The next deployment makes it.
+            Ok(facts) if facts.load == "not-found" && systemd.makes_units() => {}
             Ok(facts) => findings.extend(of_unit(systemd, &facts)),
             Err(error) => findings.push(wrong(&format!("unit {unit}"), &error)),
         }
     }
     findings.push(match systemd.may_handle(ctx) {
-        Ok(()) => Finding::fine("permission", format!("{} may handle the units", user())),
+        Ok(Some(())) => Finding::fine("permission", format!("{} may handle the units", user())),
+        Ok(None) => {
+            let found = format!("whether {} may handle the units cannot be asked yet", user());
+            Finding::warning("permission", found)
+                .why("systemd says it of units that are there only")
+                .mend("`sudo deploykit unit install`, then `deploykit check`")
+        }
         Err(error) => wrong("permission", &error),
     });
     findings.extend(unit_files(systemd));
+    findings.extend(strays(systemd, ctx));
     findings.extend(lingering(systemd));
     findings.push(journal(systemd, ctx));
     findings.push(recovery(systemd, ctx));
@@ -60,8 +69,13 @@ fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
     if let Err(error) = systemd.look_for_needs(facts, active_release(systemd).as_deref()) {
         return vec![wrong(&name, &error)];
     }
+    let is_ours = managed::is_ours(&facts.fragment);
+    if systemd.describes_units() && !is_ours {
+        let (unit, file) = (facts.unit.to_string(), facts.fragment.clone());
+        return vec![wrong(&name, &SystemdError::NotOurs { unit, file })];
+    }
     // The next deployment lets systemd read those of deploykit's own.
-    if facts.needs_reload && !managed::is_ours(&facts.fragment) {
+    if facts.needs_reload && !is_ours {
         let (unit, manager) = (facts.unit.to_string(), systemd.units.manager);
         return vec![wrong(&name, &SystemdError::NotReloaded { unit, manager })];
     }
@@ -76,7 +90,9 @@ fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
     }
     findings.extend(directory(systemd, facts, &name));
     let ctl = systemctl(systemd.units.manager);
-    if matches!(facts.enabled.as_str(), "disabled" | "indirect" | "linked") {
+    // What no deployment has started yet is enabled by the first one.
+    let runs = facts.active == "active" || !is_ours;
+    if runs && matches!(facts.enabled.as_str(), "disabled" | "indirect" | "linked") {
         let finding = Finding::warning(&name, format!("it is {}", facts.enabled));
         findings.push(
             finding
@@ -147,9 +163,28 @@ fn unit_files(systemd: &Systemd) -> Option<Finding> {
         Ok(stray) if stray.is_empty() => Finding::fine(name, "they are those of the configuration"),
         Ok(stray) => Finding::warning(name, stray.join(", "))
             .why("the service does not run as it is described")
-            .mend("`deploykit unit diff`, then `deploykit unit install`, with --force for what was changed by hand"),
+            .mend("the next deployment brings them, and `deploykit unit install` does at once, with --force what was changed by hand; `deploykit unit diff` shows it"),
         Err(error) => Finding::error(name, chain(&error)).hint(error.hint()),
     })
+}
+
+/// Units of the application that the configuration does not name, and that run or are started at boot all
+/// the same.
+fn strays(systemd: &Systemd, ctx: &Context) -> Vec<Finding> {
+    if !systemd.describes_units() {
+        return Vec::new();
+    }
+    let found = systemd
+        .bus(ctx)
+        .map_err(UnitError::from)
+        .and_then(|bus| stray_units(ctx, &bus, &systemd.config, &systemd.layout));
+    let finding = |unit: &String| {
+        let found = "no service of the configuration is run by it, and it runs or starts at boot";
+        Finding::warning(format!("unit {unit}"), found)
+            .why("the active release may be run by it; the next deployment ends it")
+            .mend("`deploykit deploy`")
+    };
+    found.unwrap_or_default().iter().map(finding).collect()
 }
 
 /// Whether the user's manager runs when the user is not logged in.
@@ -185,7 +220,7 @@ fn journal(systemd: &Systemd, ctx: &Context) -> Finding {
 fn recovery(systemd: &Systemd, ctx: &Context) -> Finding {
     let timer = recover_timer(systemd.layout.root());
     if is_active(systemd, ctx, &timer) {
-        return Finding::fine("recovery", format!("{timer} is active"));
+        return last_run(systemd, ctx, "recovery", &timer);
     }
     Finding::warning("recovery", format!("{timer} is not active"))
         .why("after a kill or a loss of power nobody decides about a release on probation, until the next command")
@@ -197,12 +232,39 @@ fn polling(systemd: &Systemd, ctx: &Context) -> Option<Finding> {
     let timer = poll_timer(systemd.layout.root());
     let found = match (systemd.config.timers.poll, is_active(systemd, ctx, &timer)) {
         (None, false) => return None,
-        (Some(_), true) => return Some(Finding::fine("polling", format!("{timer} is active"))),
+        (Some(_), true) if systemd.config.probation.confirmation == Confirmation::Required => {
+            let found = "what it deploys a person has to confirm, and nobody tells them";
+            return Some(
+                Finding::warning("polling", found)
+                    .why("unless somebody looks in time, what is new goes back and counts as bad")
+                    .mend("leave timers.poll out, or probation.confirmation"),
+            );
+        }
+        (Some(_), true) => return Some(last_run(systemd, ctx, "polling", &timer)),
         (Some(_), false) => format!("{timer} is not active, though timers.poll is given"),
         (None, true) => format!("{timer} is active, though timers.poll is not given"),
     };
-    let why = "what is new is not deployed when the configuration says so";
+    let why = match systemd.config.timers.poll {
+        Some(_) => "nobody deploys what is new",
+        None => "what is new is deployed by itself",
+    };
     Some(Finding::warning("polling", found).why(why).mend("`deploykit unit install`"))
+}
+
+/// Whether what a timer has started could be run at all.
+fn last_run(systemd: &Systemd, ctx: &Context, name: &str, timer: &str) -> Finding {
+    let service = UnitName::complete(timer).with_suffix(".service");
+    match systemd.facts(ctx, &service) {
+        // How deploykit itself ended is in its history.
+        Ok(facts) if facts.exited && exit::hint(facts.exit_code, facts.exit_status).is_some() => {
+            Finding::error(name, format!("{service} cannot be run: {}", facts.failure()))
+                .why("nothing is done when nobody is there")
+                .mend(
+                    "`deploykit unit install`, by a program that its user may run: /usr/local/bin",
+                )
+        }
+        _ => Finding::fine(name, format!("{timer} is active")),
+    }
 }
 
 fn is_active(systemd: &Systemd, ctx: &Context, timer: &str) -> bool {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use deploykit_core::Context;
 use futures_core::Stream as _;
 use zbus::message::Type;
-use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath};
+use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
 use crate::bus::{Bus, CallError, MANAGER, NAME, PATH, body};
 use crate::error::SystemdError;
@@ -61,6 +61,8 @@ pub(crate) enum Ending {
     Unheard,
     /// It goes on still.
     TimedOut,
+    /// It has not begun: other units come first.
+    Queued,
 }
 
 /// How long one wait for a signal takes, until it is looked whether the job is still there: a signal
@@ -93,10 +95,11 @@ pub(crate) fn run(
         let left = limit.saturating_sub(begun.elapsed());
         ctx.remaining().map_or(left, |remaining| remaining.min(left))
     };
+    let mut waits = false;
     loop {
         let left_now = left();
         if left_now.is_zero() {
-            return Ok(Ending::TimedOut);
+            return Ok(if waits { Ending::Queued } else { Ending::TimedOut });
         }
         let next = std::future::poll_fn(|task| Pin::new(&mut signals).poll_next(task));
         match wait(ctx, left_now.min(LOOK), next) {
@@ -110,8 +113,10 @@ pub(crate) fn run(
             Err(Ended::Cancelled(cancelled)) => return Err(CallError::Cancelled(cancelled)),
             // Nothing more can be asked then.
             Err(Ended::TimedOut) if left().is_zero() => {}
-            Err(Ended::TimedOut) if is_gone(ctx, bus, &job)? => return Ok(Ending::Unheard),
-            Err(Ended::TimedOut) => {}
+            Err(Ended::TimedOut) => match state(ctx, bus, &job)? {
+                None => return Ok(Ending::Unheard),
+                Some(state) => waits = state == "waiting",
+            },
         }
     }
 }
@@ -139,7 +144,9 @@ pub(crate) fn stop(ctx: &Context, bus: &Bus, unit: &str) -> Result<(), SystemdEr
     }
     let limit = Duration::from_micros(facts.stop_timeout).saturating_add(MARGIN).min(LONGEST_STOP);
     match run(ctx, bus, Verb::Stop, &unit, limit).map_err(failed)? {
-        Ending::TimedOut => Err(not_done(&unit, Verb::Stop, &Ending::TimedOut, limit)),
+        ending @ (Ending::TimedOut | Ending::Queued) => {
+            Err(not_done(&unit, Verb::Stop, &ending, limit))
+        }
         _ => Ok(()),
     }
 }
@@ -177,7 +184,8 @@ fn result_of(signal: &Message, job: &OwnedObjectPath) -> Option<String> {
     (removed == *job).then_some(result)
 }
 
-fn is_gone(ctx: &Context, bus: &Bus, job: &OwnedObjectPath) -> Result<bool, CallError> {
+/// `waiting` or `running`; nothing when there is no such job any more.
+fn state(ctx: &Context, bus: &Bus, job: &OwnedObjectPath) -> Result<Option<String>, CallError> {
     let asked = bus.call(
         ctx,
         job.as_str(),
@@ -186,12 +194,15 @@ fn is_gone(ctx: &Context, bus: &Bus, job: &OwnedObjectPath) -> Result<bool, Call
         &("org.freedesktop.systemd1.Job", "State"),
     );
     match asked {
-        Ok(_) => Ok(false),
-        Err(error) if error.is(&["UnknownObject", "UnknownMethod", "UnknownInterface"]) => Ok(true),
+        Ok(reply) => {
+            let state: OwnedVariant = body(&reply)?;
+            Ok(Some(<&str>::try_from(&*state).map(str::to_owned).unwrap_or_default()))
+        }
+        Err(error) if error.is(&["UnknownObject", "UnknownMethod", "UnknownInterface"]) => Ok(None),
         Err(error @ CallError::Cancelled(_)) => Err(error),
         Err(error) if error.is_lost() => Err(error),
         // It may be about to be executed anew.
-        Err(_) => Ok(false),
+        Err(_) => Ok(Some(String::new())),
     }
 }
 
@@ -208,6 +219,7 @@ pub(crate) fn not_done(
         Ending::TimedOut => {
             return SystemdError::TimedOut { unit, done, seconds: limit.as_secs() };
         }
+        Ending::Queued => return SystemdError::Queued { unit },
         Ending::Unheard => "the manager did not tell how it ended",
         Ending::Result(result) => match result.as_str() {
             "canceled" => "somebody else asked for something else meanwhile",

@@ -16,10 +16,13 @@
 //! systemd offers its journal to nobody over the bus, and promises nothing of the form of its files
 //! but that `journalctl` reads them.
 
+mod access;
+mod bring;
 mod bus;
 mod error;
 mod exit;
 mod facts;
+mod in_use;
 mod inspect;
 mod job;
 mod journal;
@@ -27,6 +30,7 @@ mod managed;
 mod name;
 mod needs;
 mod polkit;
+mod preflight;
 mod status;
 mod supervisor;
 mod unit;

@@ -9,6 +9,7 @@ use deploykit_core::config::{ManagerKind, ServiceSpec};
 use deploykit_core::process::{self, ProcessError, ProcessSpec};
 use nix::unistd::{Group, User};
 
+use crate::access::Who;
 use crate::error::SystemdError;
 use crate::facts::Facts;
 
@@ -30,17 +31,23 @@ pub(crate) fn of_unit(
             environment(unit, &path)?;
         }
     }
+    let who = Who::named(&facts.user, Some(&*facts.group).filter(|group| !group.is_empty()));
+    let directory = place(facts.directory.trim_start_matches(['-', '!']));
+    if let (Some(who), Some(directory), false) = (who, directory, facts.has_own_user) {
+        entered(unit, &who, &directory)?;
+    }
     match facts.program.as_deref().and_then(place) {
         Some(path) => program(unit, &path),
         None => Ok(()),
     }
 }
 
-/// The same, of a service as it is described: its unit file may still be another one.
+/// The same, of a service as it is described: its unit file may still be another one, or none.
 pub(crate) fn of_service(
     spec: &ServiceSpec,
     layout: &Layout,
     manager: ManagerKind,
+    release: Option<&Utf8Path>,
 ) -> Result<(), SystemdError> {
     let unit = format!("{}.service", spec.name);
     if manager == ManagerKind::System {
@@ -48,7 +55,36 @@ pub(crate) fn of_service(
         group(&unit, spec.group.as_deref().unwrap_or_default())?;
     }
     let needed = spec.env_files.iter().filter(|file| !file.starts_with('-'));
-    needed.map(|file| layout.root().join(file)).try_for_each(|path| environment(&unit, &path))
+    needed.map(|file| layout.root().join(file)).try_for_each(|path| environment(&unit, &path))?;
+    let Some(release) = release else { return Ok(()) };
+    let directory = match &spec.dir {
+        Some(dir) => release.join(dir.as_path()),
+        None => release.to_owned(),
+    };
+    if is_missing(&directory) {
+        let hint = "`dir` in [[service]] is a directory of the release".to_owned();
+        return Err(lacks(&unit, format!("the directory {directory}"), hint));
+    }
+    if manager == ManagerKind::System {
+        let name = spec.user.clone().or_else(|| crate::unit::owner(layout.root()));
+        let who = name.and_then(|name| Who::named(&name, spec.group.as_deref()));
+        who.map_or(Ok(()), |who| entered(&unit, &who, &directory))?;
+    }
+    match spec.command.as_slice().first().filter(|program| program.contains('/')) {
+        Some(path) => program(&unit, &directory.join(path.trim_start_matches("./"))),
+        None => Ok(()),
+    }
+}
+
+fn entered(unit: &str, who: &Who, directory: &Utf8Path) -> Result<(), SystemdError> {
+    match who.barred_from(directory) {
+        None => Ok(()),
+        Some((barred, mode)) => Err(SystemdError::Barred {
+            unit: unit.to_owned(),
+            user: who.name.clone(),
+            what: format!("enter {barred} (mode {mode:o})"),
+        }),
+    }
 }
 
 /// Where a path leads when the release is active; nothing where that is not known yet.

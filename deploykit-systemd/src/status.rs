@@ -4,6 +4,7 @@ use deploykit_core::traits::{Instance, ServiceState, ServiceStatus};
 use deploykit_core::{Layout, release_of_process};
 
 use crate::facts::Facts;
+use crate::units::Units;
 
 /// The state of one unit.
 pub(crate) fn state(facts: &Facts) -> ServiceState {
@@ -48,14 +49,16 @@ pub(crate) fn detail(facts: &Facts) -> String {
     }
 }
 
-fn instance(layout: &Layout, facts: &Facts) -> Instance {
+fn instance(layout: &Layout, units: &Units, facts: &Facts) -> Instance {
     let name = if facts.unit.is_service() { facts.unit.stem() } else { facts.unit.as_str() };
     let mut instance = Instance::new(name, state(facts));
     instance.detail = detail(facts);
     instance.pid = facts.pid;
     instance.since = facts.since;
     instance.restarts = facts.restarts_begun();
-    instance.release = facts.pid.and_then(|pid| release_of_process(layout, pid));
+    // Where a process works that only reloads, it has worked for long.
+    let pid = facts.pid.filter(|_| !units.reloads(&facts.unit));
+    instance.release = pid.and_then(|pid| release_of_process(layout, pid));
     instance
 }
 
@@ -71,7 +74,7 @@ fn rank(state: ServiceState) -> u8 {
 }
 
 /// The state of all units: the worst of theirs.
-pub(crate) fn status(layout: &Layout, all: &[Facts]) -> ServiceStatus {
+pub(crate) fn status(layout: &Layout, units: &Units, all: &[Facts]) -> ServiceStatus {
     // Of several that are equally bad, the first tells.
     let worst = all.iter().rev().max_by_key(|facts| rank(state(facts)));
     let Some(worst) = worst else {
@@ -83,6 +86,6 @@ pub(crate) fn status(layout: &Layout, all: &[Facts]) -> ServiceStatus {
         _ => detail(worst),
     };
     let mut status = ServiceStatus::new(worst_state, detail);
-    status.instances = all.iter().map(|facts| instance(layout, facts)).collect();
+    status.instances = all.iter().map(|facts| instance(layout, units, facts)).collect();
     status
 }

@@ -45,6 +45,12 @@ impl Units {
         self.sockets.iter().chain(self.services.iter().map(|member| &member.unit))
     }
 
+    /// Whether a unit takes a release over by itself.
+    pub(crate) fn reloads(&self, unit: &UnitName) -> bool {
+        let reloads = |member: &Member| member.on_deploy == OnDeploy::Reload;
+        self.services.iter().any(|member| member.unit == *unit && reloads(member))
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.all().map(ToString::to_string).collect()
     }

@@ -18,7 +18,7 @@ pub(super) fn unit(shell: &mut Shell, what: &UnitCommand) -> Result<Exit, CliErr
     match what {
         UnitCommand::Show { name } => show(shell, &set, name.as_deref()),
         UnitCommand::Diff => diff(shell, &set),
-        UnitCommand::Install { force } => install(shell, &application, &set, *force),
+        UnitCommand::Install { force } => install(shell, &application, set, *force),
         UnitCommand::Remove { yes } => remove(shell, &set, *yes),
     }
 }
@@ -33,6 +33,8 @@ pub(super) fn set(shell: &Shell, application: &Application) -> Result<UnitSet, C
     let path = path.canonicalize_utf8().unwrap_or(path);
     let usual = path.parent() == Some(application.layout().root());
     let mut request = UnitRequest::new(application.config(), application.layout(), &program);
+    let runtimes = application.runtimes()?;
+    (request.active, request.kept) = (runtimes.active.as_ref(), &runtimes.kept);
     request.config_path = Some(&*path).filter(|_| !usual || shell.global.config.is_some());
     UnitSet::of(&request).map_err(|error| failed(&error))
 }
@@ -101,7 +103,7 @@ fn value(set: &UnitSet, compared: &Comparison) -> serde_json::Value {
 fn install(
     shell: &Shell,
     application: &Application,
-    set: &UnitSet,
+    set: UnitSet,
     force: bool,
 ) -> Result<Exit, CliError> {
     let live = shell.live(false)?;

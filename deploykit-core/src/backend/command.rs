@@ -1,5 +1,6 @@
 //! The supervisor `command`: programs that start, stop and restart the service and tell its state.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
@@ -16,7 +17,7 @@ use crate::registry::BackendRequest;
 use crate::state::Layout;
 use crate::time::Timestamp;
 use crate::traits::{
-    BoxError, LogLine, LogRequest, Release, ServiceState, ServiceStatus, Supervisor,
+    BoxError, LogLine, LogRequest, Manner, Release, ServiceState, ServiceStatus, Supervisor,
     SupervisorError, Switching,
 };
 
@@ -199,10 +200,17 @@ impl Supervisor for CommandService {
         Ok(())
     }
 
-    fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
+    fn restart(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        manner: Manner,
+    ) -> Result<(), SupervisorError> {
         let service = &self.service;
-        let reload = service.reload.as_ref().filter(|_| service.on_deploy == OnDeploy::Reload);
-        if let Some(reload) = reload {
+        let otherwise = service.restart.is_some() || service.start.is_some();
+        let reloads =
+            service.on_deploy == OnDeploy::Reload && (manner == Manner::Usual || !otherwise);
+        if let Some(reload) = service.reload.as_ref().filter(|_| reloads) {
             // What does not run cannot reload: it is started then, if there is a way to.
             let down = self.state(ctx)?.state == ServiceState::Stopped;
             if !down || (service.start.is_none() && service.restart.is_none()) {
@@ -216,6 +224,16 @@ impl Supervisor for CommandService {
             (None, None, Some(reload)) => self.run(ctx, "reload", reload, self.place_of(release)),
             (None, None, None) => Err(SupervisorError::Unsupported { what: "restart" }),
         }
+    }
+
+    fn leave(&self, ctx: &Context, next: &dyn Supervisor) -> Result<(), SupervisorError> {
+        // Another one of this kind starts and stops the same service in its own way; whom `none` leaves it
+        // to, nobody knows.
+        let stays = next.switching() == Switching::Nothing || (next as &dyn Any).is::<Self>();
+        if stays || self.state(ctx)?.state == ServiceState::Stopped {
+            return Ok(());
+        }
+        self.stop(ctx)
     }
 
     fn stop(&self, ctx: &Context) -> Result<(), SupervisorError> {

@@ -11,7 +11,7 @@ use crate::process;
 use crate::registry::BackendRequest;
 use crate::state::Layout;
 use crate::traits::{
-    BoxError, Release, ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
+    BoxError, Manner, Release, ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
 };
 
 /// Activation is all; whoever runs the service, deploykit does not know. Releases in which a process
@@ -40,7 +40,7 @@ impl Supervisor for NoService {
         false
     }
 
-    fn restart(&self, _: &Context, _: &dyn Release) -> Result<(), SupervisorError> {
+    fn restart(&self, _: &Context, _: &dyn Release, _: Manner) -> Result<(), SupervisorError> {
         Ok(())
     }
 

@@ -5,8 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 
 use camino::Utf8Path;
 
+use super::telling::is_telling_name;
 use super::value::{EnvValue, SecretValue};
 use super::{Argv, Config};
+use crate::secret::{Masker, Secret};
+use crate::secret_source::read_secret;
 
 impl Config {
     /// What a person should know about the files that hold secrets: one that others can use, a line
@@ -29,10 +32,41 @@ impl Config {
             SecretValue::File(path) => Some((key, app.join(path))),
             _ => None,
         });
+        let environments = self.service.services.iter().flat_map(|spec| {
+            let path = |file: &String| app.join(file.strip_prefix('-').unwrap_or(file));
+            spec.env_files
+                .iter()
+                .map(move |file| (format!("env_files of {}", spec.name), path(file)))
+        });
+        let files = files.chain(environments.filter(|(_, path)| holds_secrets(path)));
         let mut warnings: Vec<String> =
             files.filter_map(|(key, path)| exposed(&key, &path, me)).collect();
         warnings.dedup();
         warnings
+    }
+
+    /// Has the masker know every secret that can be read now: a program may write one of them that this
+    /// process itself never needs. In the files of a service's environment those are meant whose names
+    /// tell it.
+    pub(crate) fn teach(&self, app: &Utf8Path, masker: &Masker) {
+        for (_, secret) in self.secrets() {
+            let found = match secret {
+                SecretValue::File(path) => read_secret(&SecretValue::File(app.join(path))),
+                other => read_secret(other),
+            };
+            // That it cannot be read is an error of whoever needs it.
+            found.iter().for_each(|secret| masker.learn(secret));
+        }
+        let files = self.service.services.iter().flat_map(|spec| &spec.env_files);
+        for file in files {
+            let path = app.join(file.strip_prefix('-').unwrap_or(file));
+            let Ok(text) = std::fs::read_to_string(path) else { continue };
+            let values = text.lines().filter_map(|line| line.trim().split_once('='));
+            for (_, value) in values.filter(|(name, _)| is_telling_name(name)) {
+                let value = value.trim().trim_matches(['"', '\'']);
+                masker.learn(&Secret::new(value));
+            }
+        }
     }
 
     /// Every secret, with the key that it stands behind.
@@ -52,6 +86,12 @@ impl Config {
         });
         repo.chain(values).collect()
     }
+}
+
+/// Whether one of the names in a file of an environment tells of a secret.
+fn holds_secrets(path: &Utf8Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| line.split_once('=')).any(|(name, _)| is_telling_name(name))
 }
 
 /// Who can use a file that should not: nobody but the owner may, if the owner is who runs deploykit. A

@@ -185,6 +185,7 @@ impl Application {
 
     /// The context with this application's masks.
     pub(super) fn masked(&self, ctx: &Context) -> Context {
+        self.config.teach(self.layout.root(), &self.masker);
         ctx.clone().with_masker(self.masker.clone())
     }
 

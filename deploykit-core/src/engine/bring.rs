@@ -7,7 +7,7 @@ use super::trouble::Trouble;
 use crate::chain;
 use crate::context::Context;
 use crate::id::ReleaseId;
-use crate::traits::{InstanceName, Release, ServiceState, Switching};
+use crate::traits::{InstanceName, Manner, Release, ServiceState, Switching};
 
 /// Whether the instances are brought over one by one: where there is one only, it makes no difference.
 fn rolls(instances: &[InstanceName]) -> bool {
@@ -26,7 +26,7 @@ impl Run<'_> {
         }
         let (release, supervisor) = (self.stored(id)?, &operation.supervisor);
         self.switched = Some(self.ctx.now());
-        let ctx = self.bounded(operation);
+        let ctx = self.ctx.clone();
         self.leave_the_other(&ctx, operation);
         let instances = supervisor.instances();
         match supervisor.switching() {
@@ -35,7 +35,11 @@ impl Run<'_> {
                 supervisor.settle(&ctx, &release)?;
                 self.roll(&ctx, operation, &release, &instances)?;
             }
-            Switching::Restart => match supervisor.restart(&ctx, &release) {
+            Switching::Restart => match supervisor.restart(
+                &self.bounded(operation, instances.len()),
+                &release,
+                self.manner(),
+            ) {
                 Err(error) if self.reverting && instances.len() > 1 => {
                     // One of several that fails keeps none of the others down.
                     let _ = self.roll(&ctx, operation, &release, &instances);
@@ -55,14 +59,22 @@ impl Run<'_> {
     }
 
     /// The context of what is started. A start that was broken off, and is now begun anew, is not waited
-    /// for longer than the service may take to be well: nobody is there who could end it.
-    fn bounded(&self, operation: &Operation) -> Context {
+    /// for longer than each of so many instances may take to be well: nobody is there who could end it.
+    fn bounded(&self, operation: &Operation, instances: usize) -> Context {
         let ctx = self.ctx.clone();
         if self.resumed && !self.reverting {
-            ctx.with_timeout(operation.runtime.health.deadline.get())
+            let each = operation.runtime.health.deadline.get();
+            let instances = u32::try_from(instances).unwrap_or(u32::MAX);
+            ctx.with_timeout(each.saturating_mul(instances.max(1)))
         } else {
             ctx
         }
+    }
+
+    /// What has made a release ill may keep it from taking over another one: a process that was told to
+    /// reload, and only says that it has.
+    fn manner(&self) -> Manner {
+        if self.reverting || self.course.again { Manner::Anew } else { Manner::Usual }
     }
 
     /// Ends what only the other release runs.
@@ -95,7 +107,7 @@ impl Run<'_> {
             }
             ctx.note(format!("bringing {instance} over"));
             let brought = supervisor
-                .restart_instance(ctx, release, instance)
+                .restart_instance(&self.bounded(operation, 1), release, instance, self.manner())
                 .map_err(Trouble::from)
                 .and_then(|()| self.await_instance(operation, release, instance));
             match brought {

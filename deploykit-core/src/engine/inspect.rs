@@ -3,9 +3,10 @@
 use super::application::Application;
 use super::error::Error;
 use super::place::release_in;
+use super::report::Status;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
-use crate::traits::{Finding, LogLine, LogRequest, Severity};
+use crate::traits::{Finding, LogLine, LogRequest, ServiceState, ServiceStatus, Severity};
 
 impl Application {
     /// Hands over what the services have written, line by line.
@@ -27,8 +28,8 @@ impl Application {
         }
     }
 
-    /// Looks whether all is in order that a deployment needs and that lies outside of releases. What
-    /// is in order is told, too. Changes nothing.
+    /// Looks whether all is in order that a deployment needs and that lies outside of releases, and
+    /// whether the active release is served and decided. What is in order is told, too. Changes nothing.
     ///
     /// # Errors
     /// None but [`Error::Cancelled`]: whatever is wrong is a finding.
@@ -45,8 +46,27 @@ impl Application {
         {
             findings.push(Finding::failure("service", &error).hint(error.hint()));
         }
+        match self.status(&ctx) {
+            Ok(status) => findings.extend(of_status(&status)),
+            Err(error) => findings.push(Finding::failure("state", &error).hint(error.hint())),
+        }
         ctx.check()?;
         Ok(findings)
+    }
+
+    /// How the services of the releases are run that there are.
+    ///
+    /// # Errors
+    /// When the state or the link cannot be read.
+    pub fn runtimes(&self) -> Result<Runtimes, Error> {
+        let state = self.state()?;
+        let path = self.activator().active()?;
+        let active = path.and_then(|path| release_in(&self.layout, &state, &path));
+        let kept = state.releases.values().filter(|release| release.is_usable());
+        Ok(Runtimes {
+            active: active.map(|release| self.present(&state, release)),
+            kept: kept.filter_map(|release| state.runtime(release).cloned()).collect(),
+        })
     }
 
     /// How the service of the active release is run; as a deployment would run it, when there is none.
@@ -56,4 +76,43 @@ impl Application {
         let found = path.and_then(|path| release_in(&self.layout, &state, &path));
         Ok(found.map_or_else(|| self.config.runtime(), |release| self.present(&state, release)))
     }
+}
+
+/// How the services of an application's releases are run, as far as that is recorded.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Runtimes {
+    /// That of the active release.
+    pub active: Option<RuntimeConfig>,
+    /// Those of all releases to which there is a way back.
+    pub kept: Vec<RuntimeConfig>,
+}
+
+/// What a look at the whole shows that nobody may have seen.
+fn of_status(status: &Status) -> Vec<Finding> {
+    // Whoever is at it tells what comes of it.
+    if status.busy.is_some() || status.watching.is_some() {
+        return Vec::new();
+    }
+    let mut findings: Vec<Finding> = status
+        .broken_off
+        .iter()
+        .map(|broken| {
+            let found = "it was broken off, and is not put right yet";
+            Finding::error(format!("deployment {}", broken.deployment), found)
+                .why("nobody has decided which release serves")
+                .mend("`deploykit recover`")
+        })
+        .collect();
+    let down = |service: &&ServiceStatus| {
+        matches!(service.state, ServiceState::Failed | ServiceState::Stopped)
+    };
+    if let (Some(active), Some(service)) = (&status.active, status.service.as_ref().filter(down)) {
+        findings.push(
+            Finding::error("service", service.detail.clone())
+                .why(format!("the active release {} is not served", active.record.id))
+                .mend("`deploykit logs` tells why; `deploykit restart` starts it again"),
+        );
+    }
+    findings
 }

@@ -49,6 +49,7 @@ mod watch;
 
 pub use application::{Application, ApplicationBuilder};
 pub use error::{Error, ErrorKind};
+pub use inspect::Runtimes;
 pub use report::{
     Action, BrokenOff, CheckView, Failure, Plan, Recovery, ReleaseView, Report, Stage, Status,
 };

@@ -28,13 +28,15 @@ struct Extent {
     detail: String,
     /// How often it was started again, where that is known.
     restarts: Option<u64>,
+    /// What there is to say of whatever was started again.
+    restless: String,
     /// One of its instances has ended in order, and nobody will start it again.
     has_ended: bool,
 }
 
 impl Extent {
     fn new(state: ServiceState, detail: String) -> Self {
-        Self { state, detail, restarts: None, has_ended: false }
+        Self { state, detail, restarts: None, restless: String::new(), has_ended: false }
     }
 }
 
@@ -111,13 +113,18 @@ impl<'a> Observer<'a> {
         }
         let extent = match supervisor.status(self.ctx) {
             Ok(status) => self.extent_of(status),
-            Err(error) => Extent::new(ServiceState::Starting, chain(&error)),
+            // That whoever runs it does not answer tells nothing of the service.
+            Err(error) => {
+                let detail = chain(&error);
+                self.tell("service", false, &detail);
+                return Sight::Blind(format!("service: {detail}"));
+            }
         };
-        let Extent { state, detail, .. } = extent;
+        let Extent { state, detail, restless, .. } = extent;
         let well = matches!(state, ServiceState::Running | ServiceState::Unknown);
         self.tell("service", well, &detail);
         if let Some(times) = extent.restarts.and_then(|restarts| self.too_often(restarts)) {
-            return Sight::Dead(format!("{detail} (restarts on its probation: {times})"));
+            return Sight::Dead(format!("{restless} (restarts on its probation: {times})"));
         }
         match state {
             ServiceState::Failed => Sight::Dead(format!("the service has failed: {detail}")),
@@ -139,7 +146,17 @@ impl<'a> Observer<'a> {
             };
             (state, detail) = (found.state, found.detail.clone());
         }
+        let restless = instances.iter().max_by_key(|instance| instance.restarts);
         Extent {
+            restless: restless.map_or_else(
+                || detail.clone(),
+                |instance| match instance.state {
+                    ServiceState::Running => {
+                        format!("{} has ended and was started again", instance.name)
+                    }
+                    _ => instance.detail.clone(),
+                },
+            ),
             restarts: Some(instances.iter().map(|instance| instance.restarts).sum()),
             // The state of a service in all may be a guess; what is told of an instance is known.
             has_ended: instances.iter().any(|instance| instance.state == ServiceState::Stopped),

@@ -22,7 +22,7 @@ pub(super) enum Sight {
     Well,
     /// Something is not, or not yet.
     Poor(String),
-    /// It could not be looked.
+    /// It could not be looked, which tells nothing of the service.
     Blind(String),
     /// The service has ended: there is nothing to wait for.
     Dead(String),
@@ -50,19 +50,25 @@ pub(super) struct Tracker {
     good: u32,
     bad: u32,
     well_since: Option<Duration>,
+    /// Since when it could not be looked.
+    blind_since: Option<Duration>,
 }
 
 impl Tracker {
     pub(super) fn new(limits: Limits, begun: Duration) -> Self {
-        Self { limits, begun, good: 0, bad: 0, well_since: None }
+        Self { limits, begun, good: 0, bad: 0, well_since: None, blind_since: None }
     }
 
     /// Takes what was seen at `now`. An answer is final.
     pub(super) fn see(&mut self, now: Duration, sight: Sight) -> Option<Decision> {
+        let blind_since = self.blind_since.take();
         match sight {
             Sight::Well => self.well(now),
             Sight::Poor(why) => self.poor(now, &why).map(Decision::Ill),
-            Sight::Blind(why) => self.poor(now, &why).map(Decision::Unseen),
+            Sight::Blind(why) => {
+                let since = *self.blind_since.insert(blind_since.unwrap_or(now));
+                self.blind(now, since, &why).map(Decision::Unseen)
+            }
             Sight::Dead(why) => Some(Decision::Ill(why)),
         }
     }
@@ -91,6 +97,16 @@ impl Tracker {
         }
         let since = self.well_since?;
         (now.saturating_sub(since) >= self.limits.hold).then_some(Decision::Well)
+    }
+
+    /// What was well is taken to be so still, for as long as it may take to be well at all.
+    fn blind(&mut self, now: Duration, since: Duration, why: &str) -> Option<String> {
+        if self.well_since.is_none() {
+            return self.poor(now, why);
+        }
+        let waited = now.saturating_sub(since);
+        (waited >= self.limits.deadline)
+            .then(|| format!("it could not be looked for {}: {why}", length(waited)))
     }
 
     fn poor(&mut self, now: Duration, why: &str) -> Option<String> {
@@ -169,6 +185,19 @@ mod tests {
         assert_eq!(decision, Some(Decision::Unseen("not well within 10 s: no process".into())));
         let (_, decision) = decide(&[vec![blind(); 10], vec![poor()]].concat());
         assert!(matches!(decision, Some(Decision::Ill(_))), "the last look was a look");
+    }
+
+    #[test]
+    fn what_was_well_stays_so_while_nobody_can_look() {
+        let blind = |n| vec![Sight::Blind("no bus".into()); n];
+        let well = |n| vec![Sight::Well; n];
+        let decision = decide(&[well(3), blind(9), well(1)].concat());
+        assert_eq!(decision, (12, Some(Decision::Well)));
+        let decision = decide(&[well(3), blind(20)].concat());
+        let why = "it could not be looked for 10 s: no bus";
+        assert_eq!(decision, (13, Some(Decision::Unseen(why.into()))));
+        let (second, decision) = decide(&[well(3), blind(5), vec![poor(), poor()]].concat());
+        assert_eq!((second, matches!(decision, Some(Decision::Ill(_)))), (9, true));
     }
 
     #[test]

@@ -277,7 +277,11 @@ impl Run<'_> {
                 let lines = self.there.supervisor.last_lines(&self.ctx, since);
                 Err(self.blamed(Trouble::ill(why).with_tail(lines)))
             }
-            Watched::Decided(Decision::Unseen(why)) => Err(Trouble::ill(why).own()),
+            Watched::Decided(Decision::Unseen(why)) => {
+                // Whoever does not answer brings nothing back either; whoever comes next looks again.
+                self.course.stays |= self.there.supervisor.status(&self.ctx).is_err();
+                Err(Trouble::ill(why).own())
+            }
             Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
             Watched::Elsewhere(_) => Ok(String::new()),
         }

@@ -19,7 +19,7 @@ pub use health::{HealthCheck, Look};
 pub use release::{BuildState, Release, ReleaseState, Verdict};
 pub use service::{Instance, InstanceName, LogLine, LogRequest, ServiceState, ServiceStatus};
 pub use source::{Materialised, Resolved, Source, SourceError, TreeSize};
-pub use supervisor::{BackendError, Prepared, Supervisor, SupervisorError, Switching};
+pub use supervisor::{BackendError, Manner, Prepared, Supervisor, SupervisorError, Switching};
 
 /// An error of a backend that deploykit does not know.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -26,6 +26,17 @@ pub enum Switching {
     Overlap,
 }
 
+/// How the service is brought to a release where [`Switching::Restart`] is the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Manner {
+    /// As it is configured: one that takes a release over by itself, by a reload, is only told to.
+    Usual,
+    /// With new processes, whatever is configured: on a way back, where what runs is not to be relied
+    /// on, and when a person wants just that.
+    Anew,
+}
+
 /// New instances that run beside the old ones. The token is the supervisor's own; it is recorded,
 /// so that what was prepared can be aborted after a kill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +138,12 @@ pub trait Supervisor: Any + Send + Sync + Debug {
     ///
     /// # Errors
     /// What kept it from starting.
-    fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError>;
+    fn restart(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        manner: Manner,
+    ) -> Result<(), SupervisorError>;
 
     /// Brings what belongs to the service and is none of its [`instances`](Self::instances) to
     /// `release`, which is active: unit files, sockets. The engine asks for it before it brings
@@ -160,8 +176,9 @@ pub trait Supervisor: Any + Send + Sync + Debug {
         ctx: &Context,
         release: &dyn Release,
         instance: &InstanceName,
+        manner: Manner,
     ) -> Result<(), SupervisorError> {
-        let _ = (ctx, release, instance);
+        let _ = (ctx, release, instance, manner);
         Err(SupervisorError::Unsupported { what: "restart one of its instances" })
     }
 

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::UnitError;
-use crate::managed::MARK;
+use crate::managed::{MARK, is_ours};
 use crate::name::UnitName;
 
 /// A unit file, or a drop-in of one.
@@ -40,6 +40,8 @@ pub enum Present {
     Foreign,
     /// One that deploykit has made for another application.
     Other,
+    /// Nothing, but a unit of that name is elsewhere, the distribution's: this one would hide it.
+    Elsewhere,
 }
 
 /// Of what application a file is; those that all applications share are of none.
@@ -48,7 +50,12 @@ const SHARED: &str = "every application";
 impl Present {
     /// Whether it is not deploykit's to replace.
     pub(super) fn is_in_the_way(self) -> bool {
-        matches!(self, Self::Edited | Self::Foreign | Self::Other)
+        matches!(self, Self::Edited | Self::Foreign | Self::Other | Self::Elsewhere)
+    }
+
+    /// Whether there is a unit that somebody else works with.
+    pub(super) fn is_of_others(self) -> bool {
+        matches!(self, Self::Foreign | Self::Other | Self::Elsewhere)
     }
 
     /// What somebody has to know of it whose file it is not.
@@ -56,6 +63,7 @@ impl Present {
         match self {
             Self::Foreign => "was not made by deploykit",
             Self::Other => "was made for another application",
+            Self::Elsewhere => "would hide a unit of the distribution",
             _ => "was changed by hand",
         }
     }
@@ -91,7 +99,12 @@ impl UnitFile {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok((Present::Absent, String::new()));
+                let present = if is_elsewhere(directory, &self.name) {
+                    Present::Elsewhere
+                } else {
+                    Present::Absent
+                };
+                return Ok((present, String::new()));
             }
             Err(source) => return Err(UnitError::File { operation: "read", path, source }),
         };
@@ -136,6 +149,16 @@ impl UnitFile {
         file.write_all(self.text.as_bytes())?;
         file.sync_all()
     }
+}
+
+/// Whether a unit of that name is where distributions put theirs (systemd.unit(5), "Unit File Load
+/// Path").
+fn is_elsewhere(directory: &Utf8Path, name: &Utf8Path) -> bool {
+    let kind = if directory.ends_with("systemd/system") { "system" } else { "user" };
+    ["/usr/local/lib", "/usr/lib", "/lib"].iter().any(|place| {
+        let path = Utf8PathBuf::from(format!("{place}/systemd/{kind}")).join(name);
+        path.symlink_metadata().is_ok() && !is_ours(path.as_str())
+    })
 }
 
 /// A digest of what follows the mark, by which a change is seen.

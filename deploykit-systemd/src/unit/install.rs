@@ -41,8 +41,8 @@ pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Insta
     }
     let bus = Bus::connect(ctx, set.manager)?;
     let mut installed = Installed::default();
-    for (path, _) in in_the_way {
-        installed.kept.push(keep(&path)?);
+    for (path, _) in in_the_way.iter().filter(|(_, present)| *present != Present::Elsewhere) {
+        installed.kept.push(keep(path)?);
     }
     // What is not wanted any more is stopped while systemd still knows what it is.
     let gone = no_longer_wanted(set, ctx, &bus, &compared.obsolete)?;
@@ -118,7 +118,7 @@ pub(super) fn remove(
 
 /// The units of these files: of a template, the instances that systemd knows or that are started at
 /// boot.
-fn no_longer_wanted(
+pub(super) fn no_longer_wanted(
     set: &UnitSet,
     ctx: &Context,
     bus: &Bus,
@@ -161,6 +161,11 @@ pub(super) fn instances(
             name.starts_with(&format!("{prefix}@")) && name.ends_with(&format!(".{suffix}"))
         }));
     }
+    // Another one is not deploykit's: its instances are numbers.
+    found.retain(|name| {
+        let number = UnitName::complete(name).instance().map(str::parse::<u32>);
+        number.is_some_and(|number| number.is_ok())
+    });
     Ok(found)
 }
 
@@ -191,12 +196,18 @@ pub(super) fn retire(
         // Nobody is to be told for ever that what is gone has failed. What is not loaded has not.
         let _ = bus.manage(ctx, "ResetFailedUnit", &(unit.as_str(),));
     }
-    if !units.is_empty() {
-        let (names, runtime): (Vec<&str>, bool) =
-            (units.iter().map(String::as_str).collect(), false);
-        manage(ctx, bus, "DisableUnitFiles", &(names, runtime), "disable the units")?;
+    Ok(disable(ctx, bus, units)?)
+}
+
+/// Has units not started at boot any more.
+pub(crate) fn disable(ctx: &Context, bus: &Bus, units: &[String]) -> Result<(), SystemdError> {
+    if units.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let (names, runtime): (Vec<&str>, bool) = (units.iter().map(String::as_str).collect(), false);
+    manage(ctx, bus, "DisableUnitFiles", &(names, runtime), "disable the units")?;
+    // Until then systemd tells of them what was before.
+    reload(ctx, bus)
 }
 
 fn remove_files(

@@ -10,14 +10,16 @@ mod text;
 mod timers;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use deploykit_core::config::{Config, ManagerKind};
+use deploykit_core::config::{Config, ManagerKind, RuntimeConfig};
 use deploykit_core::{Context, Layout};
 
 pub use file::{Present, UnitFile};
 pub use install::Installed;
-pub(crate) use refresh::{file_of_another, refresh, stray_service_files};
+pub(crate) use install::disable;
+pub(crate) use refresh::{file_of_another, refresh, stray_service_files, stray_units};
 pub(crate) use timers::{poll_timer, recover_timer};
 
+use crate::access::Who;
 use crate::error::SystemdError;
 use crate::units::Units;
 use service::{Place, file_name};
@@ -46,7 +48,7 @@ use timers::Timers;
 /// assert!(unit.text.contains("ExecStart=/home/ann/shop/active/bin/shop --port 8080"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct UnitSet {
     root: Utf8PathBuf,
     manager: ManagerKind,
@@ -56,6 +58,10 @@ pub struct UnitSet {
     enabled: Vec<String>,
     /// Started as soon as they are there.
     started: Vec<String>,
+    /// Files that are not wanted now and that a release which is kept is run by.
+    kept: Vec<Utf8PathBuf>,
+    /// Why the timers could not run deploykit.
+    barred: Option<UnitError>,
 }
 
 /// What unit files are made of.
@@ -70,12 +76,16 @@ pub struct UnitRequest<'a> {
     pub program: &'a Utf8Path,
     /// Where the configuration is, if not in the application's directory under its usual name.
     pub config_path: Option<&'a Utf8Path>,
+    /// How the active release is run, if there is one.
+    pub active: Option<&'a RuntimeConfig>,
+    /// How the releases are run that are kept: the units of them stay, so that there is a way back.
+    pub kept: &'a [RuntimeConfig],
 }
 
 impl<'a> UnitRequest<'a> {
     /// A request.
     pub fn new(config: &'a Config, layout: &'a Layout, program: &'a Utf8Path) -> Self {
-        Self { config, layout, program, config_path: None }
+        Self { config, layout, program, config_path: None, active: None, kept: &[] }
     }
 }
 
@@ -121,6 +131,16 @@ pub enum UnitError {
         #[source]
         source: std::io::Error,
     },
+    /// Whoever the timers run as may not run deploykit.
+    #[error("the timers run {program} as {user}, who may not: {barred} keeps them out")]
+    Program {
+        /// The program.
+        program: Utf8PathBuf,
+        /// As whom it runs.
+        user: String,
+        /// The directory, or the program itself, whose mode says so.
+        barred: Utf8PathBuf,
+    },
     /// systemd did not do what it was asked for.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
@@ -144,6 +164,11 @@ impl UnitError {
                     .to_owned()
             }
             Self::NoHome => "HOME=… in the environment".to_owned(),
+            Self::InTheWay { files } if files.iter().any(|(_, present)| present.is_of_others()) => {
+                "the name of a service is that of its unit, on the whole host: give it another one; \
+                 `--force` takes the place of what is there"
+                    .to_owned()
+            }
             Self::InTheWay { .. } => {
                 "`deploykit unit diff` shows what would change; `--force` replaces them, and keeps \
                  each as NAME.before-deploykit"
@@ -152,6 +177,13 @@ impl UnitError {
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 "unit files of the host are written by root: `sudo deploykit unit install`"
                     .to_owned()
+            }
+            Self::Program { program, .. } => {
+                let name = program.file_name().unwrap_or("deploykit");
+                format!(
+                    "`install -m 755 {program} /usr/local/bin/`, then \
+                     `/usr/local/bin/{name} unit install`"
+                )
             }
             Self::File { .. } => return None,
             Self::Systemd(error) => return error.hint(),
@@ -166,8 +198,19 @@ impl UnitSet {
     /// # Errors
     /// When something is missing that they need.
     pub fn of(request: &UnitRequest<'_>) -> Result<Self, UnitError> {
-        let UnitRequest { config, layout, program, config_path } = *request;
+        let UnitRequest { config, layout, program, config_path, active, kept } = *request;
         let mut set = Self::of_services(config, layout)?;
+        for runtime in kept.iter().chain(active) {
+            // What cannot be made of a description today is not made, and so not kept.
+            let other = Self::of_services(&config.with_runtime(runtime), layout);
+            let other = other.ok().filter(|other| other.directory == set.directory);
+            set.kept.extend(other.into_iter().flat_map(|other| other.files).map(|file| file.name));
+        }
+        if let Some(active) = active {
+            // What no deployment has started yet is started at boot from its first one on.
+            let present = Units::of(&config.with_runtime(active)).names();
+            set.enabled.retain(|unit| present.contains(unit));
+        }
         let root = layout.root();
         let owner = owner(&layout.private()).or_else(|| owner(root));
         let (owner, manager) = (owner.as_deref(), set.manager);
@@ -175,6 +218,11 @@ impl UnitSet {
         set.files.extend(timers.files());
         set.enabled.extend(timers.enabled());
         set.started = timers.started();
+        set.barred = owner.filter(|_| manager == ManagerKind::System).and_then(|owner| {
+            let barred = Who::named(owner, None)?.barred_from_running(program)?;
+            let (program, user) = (program.to_owned(), owner.to_owned());
+            Some(UnitError::Program { program, user, barred })
+        });
         Ok(set)
     }
 
@@ -205,6 +253,8 @@ impl UnitSet {
             files,
             enabled: if described { Units::of(config).names() } else { Vec::new() },
             started: Vec::new(),
+            kept: Vec::new(),
+            barred: None,
         })
     }
 
@@ -219,7 +269,7 @@ impl UnitSet {
     }
 
     /// What is there in the place of every file, and the text of that; and the files that were made for
-    /// this application and are not wanted any more.
+    /// this application and that nothing is run by any more, no release that is kept either.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -230,7 +280,10 @@ impl UnitSet {
         };
         let files = self.files.iter().map(one).collect::<Result<Vec<_>, UnitError>>()?;
         let made = file::made_for(&self.root, &self.directory)?;
-        let wanted = |name: &Utf8Path| self.files.iter().any(|file| file.name == name);
+        let wanted = |name: &Utf8Path| {
+            self.files.iter().any(|file| file.name == name)
+                || self.kept.iter().any(|kept| kept == name)
+        };
         let obsolete = made.into_iter().filter(|file| !wanted(&file.name)).collect();
         Ok(Comparison { files, obsolete })
     }
@@ -240,8 +293,11 @@ impl UnitSet {
     ///
     /// # Errors
     /// [`UnitError::InTheWay`] before anything is changed, unless `force`d; what went wrong.
-    pub fn install(&self, ctx: &Context, force: bool) -> Result<Installed, UnitError> {
-        install::install(self, ctx, force)
+    pub fn install(mut self, ctx: &Context, force: bool) -> Result<Installed, UnitError> {
+        match self.barred.take() {
+            Some(error) => Err(error),
+            None => install::install(&self, ctx, force),
+        }
     }
 
     /// Ends the units of this application and removes their files. Those that all applications share
@@ -294,8 +350,17 @@ pub struct Compared {
     pub there: String,
 }
 
+/// Whether this user may write unit files.
+pub(crate) fn may_write(manager: ManagerKind) -> bool {
+    let Ok(directory) = directory(manager) else { return false };
+    let there = directory.ancestors().find(|path| path.is_dir());
+    there.is_some_and(|path| {
+        nix::unistd::access(path.as_std_path(), nix::unistd::AccessFlags::W_OK).is_ok()
+    })
+}
+
 /// Who owns a directory.
-fn owner(path: &Utf8Path) -> Option<String> {
+pub(crate) fn owner(path: &Utf8Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
     let uid = std::fs::metadata(path).ok()?.uid();
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok()??;

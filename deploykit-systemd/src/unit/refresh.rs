@@ -4,14 +4,18 @@ use deploykit_core::config::Config;
 use deploykit_core::{Context, Layout};
 
 use super::file::{Present, UnitFile};
-use super::install::{Installed, enable, instances, reload, retire, wanted_directories};
+use super::install::{
+    Installed, enable, instances, no_longer_wanted, reload, retire, wanted_directories,
+};
 use super::{Compared, UnitError, UnitSet, timers};
 use crate::bus::Bus;
+use crate::error::SystemdError;
 use crate::units::names;
 
-/// Writes the unit files of the services anew where they say something else than the configuration of
-/// the release, and ends instances that there are too many of. A rollback so runs the service by the
-/// unit files that it was run by. What others have changed is left alone, with a warning.
+/// Writes the unit files of the services where they are missing or say something else than the
+/// configuration of the release, has what does not run yet started at boot, and ends what the release does
+/// not have. A rollback so runs the service by the unit files that it was run by. What others have changed
+/// is left alone, with a warning.
 pub(crate) fn refresh(
     ctx: &Context,
     bus: &Bus,
@@ -22,28 +26,18 @@ pub(crate) fn refresh(
     let (mut written, mut installed) = (false, true);
     for file in &set.files {
         let (present, _) = file.present(&set.directory)?;
-        let path = set.directory.join(&file.name);
         match present {
             Present::Same => {}
-            Present::Absent => installed = false,
-            Present::Outdated => match file.write(&set.directory) {
-                Ok(()) => {
-                    ctx.note(format!("{path} was written anew"));
-                    written = true;
-                }
-                Err(error) => {
-                    installed = false;
-                    ctx.warn(format!(
-                        "{path} says something else than the configuration, and cannot be written: \
-                         `deploykit unit install` as root does ({error})"
-                    ));
-                }
+            Present::Absent | Present::Outdated => match write(ctx, &set, file, present) {
+                true => written = true,
+                false => installed = false,
             },
-            Present::Edited | Present::Foreign | Present::Other => {
+            _ => {
                 installed = false;
                 ctx.warn(format!(
-                    "{path} says something else than the configuration, and {}: \
+                    "{} says something else than the configuration, and {}: \
                      `deploykit unit diff` shows what",
+                    set.directory.join(&file.name),
                     present.why_not()
                 ));
             }
@@ -53,13 +47,34 @@ pub(crate) fn refresh(
         reload(ctx, bus)?;
     }
     // How many instances there are stands in no file.
-    if installed && (written || !are_enabled(&set)) {
-        enable(ctx, bus, &set.enabled)?;
-    }
+    let surplus = if installed { surplus(&set, ctx, bus, config)? } else { Vec::new() };
+    end(ctx, bus, &surplus)?;
+    end(ctx, bus, &stray_units(ctx, bus, config, layout)?)?;
     if installed {
-        retire_surplus(&set, ctx, bus, config)?;
+        let missing = not_started_at_boot(&set, ctx, bus)?;
+        if !missing.is_empty() {
+            enable(ctx, bus, &missing)?;
+            reload(ctx, bus)?;
+        }
     }
     Ok(())
+}
+
+fn write(ctx: &Context, set: &UnitSet, file: &UnitFile, present: Present) -> bool {
+    let path = set.directory.join(&file.name);
+    let (done, how) = match present {
+        Present::Absent => ("was made", "is missing"),
+        _ => ("was written anew", "says something else than the configuration"),
+    };
+    match file.write(&set.directory) {
+        Ok(()) => ctx.note(format!("{path} {done}")),
+        Err(error) => {
+            let mend = "`deploykit unit install` as root does";
+            ctx.warn(format!("{path} {how}, and cannot be written: {mend} ({error})"));
+            return false;
+        }
+    }
+    true
 }
 
 /// A unit file of the services that another application has made: its units are that application's.
@@ -71,12 +86,46 @@ pub(crate) fn file_of_another(config: &Config, layout: &Layout) -> Option<String
     set.files.iter().find(is_other).map(|file| set.directory.join(&file.name).into_string())
 }
 
-/// Whether every instance is started at boot. What is there once may have been disabled on purpose.
-fn are_enabled(set: &UnitSet) -> bool {
+/// The units that neither run nor are started at boot. What runs and is not started at boot is so on
+/// purpose.
+fn not_started_at_boot(
+    set: &UnitSet,
+    ctx: &Context,
+    bus: &Bus,
+) -> Result<Vec<String>, SystemdError> {
     let directories = wanted_directories(set);
     let is_wanted =
-        |unit: &String| directories.iter().any(|wants| wants.join(unit).symlink_metadata().is_ok());
-    set.enabled.iter().filter(|unit| unit.contains('@')).all(is_wanted)
+        |unit: &str| directories.iter().any(|wants| wants.join(unit).symlink_metadata().is_ok());
+    let mut found = Vec::new();
+    for unit in set.enabled.iter().filter(|unit| !is_wanted(unit)) {
+        if !crate::job::runs(ctx, bus, unit)? {
+            found.push(unit.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// The units of unit files that were made for the application and that the configuration does not name, as
+/// far as they run or are started at boot. Their files may stay: a release that is kept is run by them.
+pub(crate) fn stray_units(
+    ctx: &Context,
+    bus: &Bus,
+    config: &Config,
+    layout: &Layout,
+) -> Result<Vec<String>, UnitError> {
+    let set = UnitSet::of_services(config, layout)?;
+    let mut files = set.compare()?.obsolete;
+    files.retain(|file| !timers::is_of_one(&file.name));
+    let directories = wanted_directories(&set);
+    let mut stray = Vec::new();
+    for unit in no_longer_wanted(&set, ctx, bus, &files)? {
+        let is_wanted =
+            directories.iter().any(|wants| wants.join(&unit).symlink_metadata().is_ok());
+        if is_wanted || crate::job::runs(ctx, bus, &unit)? {
+            stray.push(unit);
+        }
+    }
+    Ok(stray)
 }
 
 /// What is not as the configuration says of the unit files of the services, in words.
@@ -95,18 +144,16 @@ pub(crate) fn stray_service_files(
         };
         stray.push(format!("{} {how}", file.name));
     }
-    let obsolete = compared.obsolete.iter().filter(|file| !timers::is_of_one(&file.name));
-    stray.extend(obsolete.map(|file| format!("{} is of no service any more", file.name)));
     Ok(stray)
 }
 
-/// Ends the instances of a service that has fewer now.
-fn retire_surplus(
+/// The instances of services that have fewer now.
+fn surplus(
     set: &UnitSet,
     ctx: &Context,
     bus: &Bus,
     config: &Config,
-) -> Result<(), UnitError> {
+) -> Result<Vec<String>, UnitError> {
     let mut surplus = Vec::new();
     for spec in config.service.services.iter().filter(|spec| spec.count.is_some()) {
         let wanted: Vec<String> = names(spec).iter().map(ToString::to_string).collect();
@@ -120,13 +167,21 @@ fn retire_surplus(
     }
     surplus.sort();
     surplus.dedup();
-    if surplus.is_empty() {
+    Ok(surplus)
+}
+
+/// Ends units that the release does not have.
+fn end(ctx: &Context, bus: &Bus, units: &[String]) -> Result<(), UnitError> {
+    if units.is_empty() {
         return Ok(());
     }
     let mut retired = Installed::default();
-    retire(ctx, bus, &surplus, &mut retired)?;
+    retire(ctx, bus, units, &mut retired)?;
     if !retired.stopped.is_empty() {
-        ctx.note(format!("ended, being too many: {}", retired.stopped.join(", ")));
+        ctx.note(format!(
+            "ended, since the release does not have it: {}",
+            retired.stopped.join(", ")
+        ));
     }
     Ok(())
 }

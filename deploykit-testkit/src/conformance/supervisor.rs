@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use deploykit_core::traits::{
-    InstanceName, Prepared, Release as _, ServiceState, Supervisor, SupervisorError, Switching,
+    InstanceName, Manner, Prepared, Release as _, ServiceState, Supervisor, SupervisorError,
+    Switching,
 };
 use deploykit_core::{Cause, Context, Layout, ReleaseId};
 
@@ -84,7 +85,7 @@ impl Stage<'_> {
 fn nothing_is_done(stage: &Stage<'_>) {
     let release = stage.scene.release(1);
     stage.scene.activate(&release);
-    stage.supervisor().restart(&calm(), &release).expect("nothing is done");
+    stage.supervisor().restart(&calm(), &release, Manner::Usual).expect("nothing is done");
     stage.supervisor().stop(&calm()).expect("nothing is done");
     assert_eq!(stage.in_use(), [], "something runs");
     cannot_prepare(stage, &release);
@@ -93,16 +94,17 @@ fn nothing_is_done(stage: &Stage<'_>) {
 fn restarts(stage: &Stage<'_>) {
     let (one, two) = (stage.scene.release(1), stage.scene.release(2));
     stage.runs(false);
-    for release in [&one, &two, &two, &one] {
+    let usual = [&one, &two, &two, &one].map(|release| (release, Manner::Usual));
+    for (release, manner) in usual.into_iter().chain([(&two, Manner::Anew)]) {
         stage.scene.activate(release);
-        stage.supervisor().restart(&calm(), release).expect("it starts");
+        stage.supervisor().restart(&calm(), release, manner).expect("it starts");
         stage.runs(true);
         let others = stage.in_use().into_iter().filter(|id| id != release.id()).count();
         assert_eq!(others, 0, "something runs on from the release before");
     }
     let cancelled = calm();
     cancelled.cancellation().cancel(Cause::Terminate);
-    let answer = stage.supervisor().restart(&cancelled, &two);
+    let answer = stage.supervisor().restart(&cancelled, &two, Manner::Usual);
     assert!(matches!(answer, Err(SupervisorError::Cancelled(_))), "{answer:?}");
     stage.runs(true);
     by_instance(stage, &one);
@@ -120,14 +122,14 @@ fn by_instance(stage: &Stage<'_>, release: &SealedRelease) {
     assert_eq!(instances, stage.supervisor().instances(), "its instances change");
     stage.scene.activate(release);
     for instance in &instances {
-        supervisor.restart_instance(&calm(), release, instance).expect("it starts");
+        supervisor.restart_instance(&calm(), release, instance, Manner::Usual).expect("it starts");
         let status = supervisor.status(&calm()).expect("its status");
         let name = instance.to_string();
         assert!(status.instances.iter().any(|one| one.name == name), "{name} is not told of");
         stage.runs(true);
     }
     let stranger = InstanceName::new("stranger", Some("7"));
-    let answer = supervisor.restart_instance(&calm(), release, &stranger);
+    let answer = supervisor.restart_instance(&calm(), release, &stranger, Manner::Usual);
     assert!(matches!(answer, Err(SupervisorError::Unsupported { .. })), "{answer:?}");
 }
 

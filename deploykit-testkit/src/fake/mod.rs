@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use camino::Utf8PathBuf;
-use deploykit_core::traits::{Activator, BoxError, InstanceName, Look, Switching};
+use deploykit_core::traits::{Activator, BoxError, InstanceName, Look, Manner, Switching};
 use deploykit_core::{
     Application, Context, Event, EventKind, EventSink, Layout, Registry, ReleaseId, SourceId,
 };
@@ -48,6 +48,8 @@ pub struct World {
     pub prepared: BTreeMap<String, ReleaseId>,
     /// Releases that are in use beside those.
     pub in_use: Vec<ReleaseId>,
+    /// How the service was to be brought over, every time.
+    pub manners: Vec<Manner>,
     /// The instances of the fake service.
     pub instances: Vec<InstanceName>,
     /// What each of them runs from.

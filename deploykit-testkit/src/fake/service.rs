@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use deploykit_core::traits::{
-    Instance, InstanceName, Prepared, Release, ServiceState, ServiceStatus, Supervisor,
+    Instance, InstanceName, Manner, Prepared, Release, ServiceState, ServiceStatus, Supervisor,
     SupervisorError, Switching,
 };
 use deploykit_core::{Context, ReleaseId};
@@ -79,12 +79,14 @@ impl Supervisor for FakeService {
         ctx: &Context,
         release: &dyn Release,
         instance: &InstanceName,
+        manner: Manner,
     ) -> Result<(), SupervisorError> {
         let name = instance.to_string();
         if !self.0.world().instances.contains(instance) {
             return Err(SupervisorError::Unsupported { what: "restart what it does not have" });
         }
         self.0.call(format!("instance {name}"));
+        self.0.world().manners.push(manner);
         let started = self.start(ctx, "restart", release);
         let mut world = self.0.world();
         world.running.remove(&name);
@@ -144,7 +146,13 @@ impl Supervisor for FakeService {
         Ok(())
     }
 
-    fn restart(&self, ctx: &Context, release: &dyn Release) -> Result<(), SupervisorError> {
+    fn restart(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        manner: Manner,
+    ) -> Result<(), SupervisorError> {
+        self.0.world().manners.push(manner);
         let started = self.start(ctx, "restart", release);
         if self.switching() == Switching::Nothing
             || matches!(started, Err(SupervisorError::Cancelled(_)))
