@@ -1,0 +1,1 @@
+//! Settings of the process manager Angelize, and its actions.

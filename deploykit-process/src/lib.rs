@@ -1,0 +1,6 @@
+//! The process supervisor of deploykit: starts services, watches them, keeps what they write, and
+//! ends them, all of each. For containers, for hosts without systemd, for a laptop, and for programs
+//! that want a supervisor inside.
+
+pub mod angelize;
+pub mod log;

@@ -1,0 +1,1 @@
+//! What services write: files, their rotation, and reading them.
