@@ -4,3 +4,6 @@
 
 pub mod angelize;
 pub mod log;
+pub mod machine;
+pub mod policy;
+pub mod spawn;
