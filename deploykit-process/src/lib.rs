@@ -3,7 +3,13 @@
 //! that want a supervisor inside.
 
 pub mod angelize;
+mod definition;
 pub mod log;
 pub mod machine;
+pub mod manager;
 pub mod policy;
 pub mod spawn;
+pub mod table;
+
+pub use definition::{Definition, Readiness};
+pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};

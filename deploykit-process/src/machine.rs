@@ -171,7 +171,13 @@ impl Default for Machine {
 impl Machine {
     /// Takes what has happened at `now`, on a monotonic clock, and says what is to be done. `jitter` is a
     /// number between 0 and 1 of the caller's choice.
-    pub fn take(&mut self, course: &Course, happened: Happened, now: Duration, jitter: f64) -> Vec<Act> {
+    pub fn take(
+        &mut self,
+        course: &Course,
+        happened: Happened,
+        now: Duration,
+        jitter: f64,
+    ) -> Vec<Act> {
         match happened {
             Happened::Wanted => self.wanted(),
             Happened::Unwanted => self.unwanted(course),
@@ -272,7 +278,8 @@ impl Machine {
                 Vec::new()
             }
             Phase::Starting => {
-                let why = format!("it was not ready within {} s", course.start_timeout.as_secs_f32());
+                let why =
+                    format!("it was not ready within {} s", course.start_timeout.as_secs_f32());
                 self.unwell(course, why)
             }
             Phase::Stopping(_) => vec![Act::Kill],
@@ -397,7 +404,7 @@ mod tests {
         // After a stable run at once.
         let acts = run(&mut machine, &course, &[died(1, LONG)]);
         let why = "exited with code 1".to_owned();
-        assert_eq!(acts, [Act::NoTimer, Act::Tell(News::ExitedRetry { why: why.clone() })]);
+        assert_eq!(acts, [Act::NoTimer, Act::Tell(News::ExitedRetry { why })]);
         assert_eq!((&machine.phase, machine.restarts), (&Phase::Waiting, 1));
         let acts = run(&mut machine, &course, &[Happened::Unblocked, Happened::Ready]);
         assert!(acts.contains(&Act::Tell(News::Recovered)), "{acts:?}");
@@ -409,7 +416,9 @@ mod tests {
             run(&mut machine, &course, &[Happened::TimeUp, Happened::Unblocked, Happened::Ready]);
         }
         let acts = run(&mut machine, &course, &[died(1, Duration::ZERO)]);
-        assert!(matches!(&acts[1], Act::Tell(News::ExitedNoRetry { why }) if why.contains("3 times")));
+        assert!(
+            matches!(&acts[1], Act::Tell(News::ExitedNoRetry { why }) if why.contains("3 times"))
+        );
         assert!(matches!(machine.phase, Phase::Down(Reason::Failed(_))));
         // Until a person wants it anew.
         run(&mut machine, &course, &up);
@@ -433,7 +442,10 @@ mod tests {
         let (mut machine, course) = (Machine::default(), course(false));
         run(&mut machine, &course, &[Happened::Wanted, Happened::Unblocked]);
         let acts = run(&mut machine, &course, &[Happened::TimeUp]);
-        assert!(matches!(&acts[0], Act::Tell(News::Unwell { why }) if why.contains("90 s")), "{acts:?}");
+        assert!(
+            matches!(&acts[0], Act::Tell(News::Unwell { why }) if why.contains("90 s")),
+            "{acts:?}"
+        );
         assert_eq!(acts[1..], [Act::Ask, Act::Timer(course.stop_timeout)]);
         run(&mut machine, &course, &[died(0, LONG), Happened::Unblocked, Happened::Ready]);
         assert_eq!((&machine.phase, machine.restarts), (&Phase::Running, 1));

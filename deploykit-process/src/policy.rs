@@ -229,10 +229,7 @@ mod tests {
     fn the_ladder_is_climbed_by_the_time_since_the_first_end() {
         let rules = Rules { pauses: Pauses::Ladder, ..Rules::default() };
         let ends = [1000, 1059, 1060, 1299, 1300, 1600, 2799, 2800, 4599, 4600, 9999];
-        assert_eq!(
-            pauses(&rules, &ends),
-            again(&[2, 2, 15, 15, 30, 60, 60, 120, 120, 240, 240])
-        );
+        assert_eq!(pauses(&rules, &ends), again(&[2, 2, 15, 15, 30, 60, 60, 120, 120, 240, 240]));
     }
 
     #[test]
@@ -248,12 +245,8 @@ mod tests {
 
     #[test]
     fn what_is_not_to_be_started_again_is_not() {
-        let rules = Rules {
-            final_codes: vec![99],
-            success: vec![3],
-            give_up: Some(3),
-            ..Rules::default()
-        };
+        let rules =
+            Rules { final_codes: vec![99], success: vec![3], give_up: Some(3), ..Rules::default() };
         let after = |rules: &Rules, ending: &Ending| {
             rules.after(ending, SECOND * 3600, SECOND, &mut Troubles::default(), 0.0)
         };

@@ -102,9 +102,12 @@ impl Identity {
         }
         let found = match user {
             Some(name) => {
-                let by_number = || nix::unistd::User::from_uid(Uid::from_raw(name.parse().ok()?)).ok()?;
+                let by_number =
+                    || nix::unistd::User::from_uid(Uid::from_raw(name.parse().ok()?)).ok()?;
                 let by_name = nix::unistd::User::from_name(name).ok().flatten();
-                by_name.or_else(by_number).ok_or_else(|| SpawnError::NoUser { name: name.into() })?
+                by_name
+                    .or_else(by_number)
+                    .ok_or_else(|| SpawnError::NoUser { name: name.into() })?
             }
             None => nix::unistd::User::from_uid(Uid::effective())
                 .ok()
@@ -114,8 +117,11 @@ impl Identity {
         let gid = match group {
             Some(name) => {
                 let by_number = || Some(Gid::from_raw(name.parse().ok()?));
-                let by_name = nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid);
-                by_name.or_else(by_number).ok_or_else(|| SpawnError::NoGroup { name: name.into() })?
+                let by_name =
+                    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid);
+                by_name
+                    .or_else(by_number)
+                    .ok_or_else(|| SpawnError::NoGroup { name: name.into() })?
             }
             None => found.gid,
         };
@@ -147,8 +153,8 @@ pub struct Spawned {
 ///
 /// # Errors
 /// What kept it from being started.
-pub fn spawn(launch: Launch) -> Result<Spawned, SpawnError> {
-    let Launch { program, arguments, dir, env, stdout, stderr, .. } = &launch;
+pub fn spawn(launch: &Launch) -> Result<Spawned, SpawnError> {
+    let Launch { program, arguments, dir, env, stdout, stderr, .. } = launch;
     let failed = |source| SpawnError::System { program: program.clone(), dir: dir.clone(), source };
     let stream = |to: &Option<OwnedFd>| match to {
         Some(to) => to.try_clone().map(Stdio::from),
@@ -158,7 +164,7 @@ pub fn spawn(launch: Launch) -> Result<Spawned, SpawnError> {
     command.args(arguments).current_dir(dir).env_clear().envs(env.iter().map(|(k, v)| (k, v)));
     command.stdin(Stdio::null());
     command.stdout(stream(stdout).map_err(failed)?).stderr(stream(stderr).map_err(failed)?);
-    let setup = Setup::of(&launch);
+    let setup = Setup::of(launch);
     run_before(&mut command, setup);
     let child = command.spawn().map_err(failed)?;
     let pid = child.id();

@@ -1,0 +1,120 @@
+//! One instance, as the manager keeps it.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use rustix::net::{RecvFlags, recv};
+
+use super::InstanceStatus;
+use super::poll::Timer;
+use crate::definition::Definition;
+use crate::machine::{Machine, Phase, Reason};
+use crate::policy::Ending;
+use crate::table::Row;
+
+/// An instance of a service.
+#[derive(Debug)]
+pub(super) struct Instance {
+    /// How it runs.
+    pub(super) definition: Definition,
+    /// How it is to run when it is started the next time, if that is otherwise.
+    pub(super) next: Option<Definition>,
+    pub(super) machine: Machine,
+    pub(super) process: Option<Process>,
+    /// What its phase waits for.
+    pub(super) timer: Option<Timer>,
+    /// It is to end as soon as nothing runs that needs it.
+    pub(super) ending: bool,
+    /// It is not defined any more.
+    pub(super) leaving: bool,
+    pub(super) last_end: Option<String>,
+    pub(super) text: Option<String>,
+}
+
+/// The process of an instance.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) handle: OwnedFd,
+    pub(super) started: Instant,
+    /// The mark in its environment.
+    pub(super) marker: String,
+    /// Where it says how it is.
+    pub(super) notify: Option<OwnedFd>,
+    /// When it is ready, where that is a matter of time.
+    pub(super) ready: Option<Timer>,
+    /// Its time to end is over.
+    pub(super) is_killed: bool,
+    /// How its main process has ended, while others of it still run.
+    pub(super) ended: Option<Ended>,
+}
+
+/// What is left of a process whose main process has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) ending: Ending,
+    pub(super) at: Instant,
+    pub(super) left: Vec<Row>,
+    /// The next look at them.
+    pub(super) look: Option<Timer>,
+}
+
+impl Instance {
+    pub(super) fn new(definition: Definition) -> Self {
+        Self {
+            definition,
+            next: None,
+            machine: Machine::default(),
+            process: None,
+            timer: None,
+            ending: false,
+            leaving: false,
+            last_end: None,
+            text: None,
+        }
+    }
+
+    /// Whether it has what others wait for.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.machine.phase, Phase::Running | Phase::Down(Reason::Done))
+    }
+
+    /// Whether somebody wants it to run, whatever became of that.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.ending && !matches!(self.machine.phase, Phase::Down(Reason::Unwanted))
+    }
+
+    /// Whether nothing will happen to it by itself.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.machine.phase, Phase::Running | Phase::Down(_)) && !self.ending
+    }
+
+    pub(super) fn status(&self) -> InstanceStatus {
+        let process = self.process.as_ref().filter(|process| process.ended.is_none());
+        InstanceStatus {
+            name: self.definition.name(),
+            service: self.definition.service.clone(),
+            phase: self.machine.phase.clone(),
+            pid: process.map(|process| process.pid),
+            up: process.map(|process| super::since(process.started)),
+            restarts: self.machine.restarts,
+            last_end: self.last_end.clone(),
+            text: self.text.clone(),
+            release: self.definition.release.clone(),
+        }
+    }
+}
+
+impl Process {
+    /// What it has said of itself since: sd_notify(3).
+    pub(super) fn heard(&self) -> Vec<String> {
+        let Some(socket) = &self.notify else { return Vec::new() };
+        let mut messages = Vec::new();
+        let mut buffer = vec![0_u8; 4096];
+        while let Ok((length, _)) = recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            messages.extend(text.lines().map(str::to_owned));
+        }
+        messages
+    }
+}

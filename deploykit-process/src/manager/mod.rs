@@ -1,0 +1,251 @@
+//! The process manager: keeps instances of services running, in one thread that sleeps while nothing
+//! happens.
+
+mod instance;
+mod poll;
+mod run;
+mod start;
+mod stop;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Definition;
+use crate::machine::{News, Phase};
+use poll::Waker;
+use run::Loop;
+
+/// Where the output of instances goes, and who is told of them. What it does must not take long: the
+/// manager waits for it.
+pub trait Surroundings: Send + Sync + std::fmt::Debug {
+    /// Where an instance that is about to be started writes its output and its errors; nowhere, where
+    /// nothing is given.
+    ///
+    /// # Errors
+    /// What keeps it from being opened. The instance is not started then.
+    fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
+        let _ = definition;
+        Ok([None, None])
+    }
+
+    /// Something has happened that somebody may want to know.
+    fn tell(&self, instance: &str, news: &News) {
+        let _ = (instance, news);
+    }
+}
+
+/// What happens is told to nobody, and what is written is kept by nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Surroundings for Quiet {}
+
+/// How an instance is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct InstanceStatus {
+    /// What it is called: `web`, `web@2`.
+    pub name: String,
+    /// The service.
+    pub service: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Its main process, while there is one.
+    pub pid: Option<u32>,
+    /// Since when that runs, as a time ago.
+    pub up: Option<Duration>,
+    /// How often it was started again without being asked to.
+    pub restarts: u64,
+    /// How it last ended, in words.
+    pub last_end: Option<String>,
+    /// What it says of itself by sd_notify.
+    pub text: Option<String>,
+    /// The release that it runs from.
+    pub release: String,
+}
+
+/// What a manager does not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// There is no such instance or service.
+    #[error("there is no service {name:?}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// Two are called alike.
+    #[error("two instances are called {name:?}")]
+    Twice {
+        /// What they are called.
+        name: String,
+    },
+    /// It is at its end.
+    #[error("the process manager has ended")]
+    Gone,
+}
+
+/// What the thread is asked.
+#[derive(Debug)]
+enum Command {
+    Define(Vec<Definition>, Sender<Result<(), ManagerError>>),
+    Want(Wish, Vec<String>, Sender<Result<(), ManagerError>>),
+    Signal(i32, Vec<String>, Sender<Result<(), ManagerError>>),
+    Status(Sender<Vec<InstanceStatus>>),
+    Settle(Vec<String>, Sender<Vec<InstanceStatus>>),
+    End,
+}
+
+/// What is wanted of instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Up,
+    Down,
+    Anew,
+}
+
+/// A process manager with a thread of its own. It ends with all that it runs.
+///
+/// ```
+/// use std::time::Duration;
+/// use deploykit_process::{Definition, Manager, Quiet};
+///
+/// let manager = Manager::start(Quiet)?;
+/// manager.define(vec![Definition::new("nap", ["sleep", "60"], "/")])?;
+/// manager.up(&[])?;
+/// let status = manager.settle(&[], Duration::from_secs(10))?;
+/// assert!(status[0].pid.is_some());
+/// manager.end();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Manager {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Manager {
+    /// Starts the thread. Nothing is defined yet, and nothing runs.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or threads left.
+    pub fn start(surroundings: impl Surroundings + 'static) -> io::Result<Self> {
+        let (commands, receiver): (Sender<Command>, Receiver<Command>) = channel();
+        let waker = Arc::new(Waker::new()?);
+        let mut inner = Loop::new(Arc::new(surroundings), receiver, Arc::clone(&waker))?;
+        let thread = std::thread::Builder::new()
+            .name("deploykit-processes".into())
+            .spawn(move || inner.run())?;
+        Ok(Self { commands, waker, thread: Some(thread) })
+    }
+
+    /// Says what there is to run, all of it. What is not named any more is ended; what is named anew waits
+    /// until it is wanted. What runs, and is to run otherwise, goes on as it is until it is started anew.
+    ///
+    /// # Errors
+    /// [`ManagerError::Twice`]; nothing has changed then.
+    pub fn define(&self, definitions: Vec<Definition>) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Define(definitions, reply))?
+    }
+
+    /// Wants services, or single instances, to run; all, where none is named. What runs already goes on.
+    ///
+    /// # Errors
+    /// [`ManagerError::Unknown`]; nothing has changed then.
+    pub fn up(&self, names: &[String]) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Want(Wish::Up, names.to_vec(), reply))?
+    }
+
+    /// Wants them not to run.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up).
+    pub fn down(&self, names: &[String]) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Want(Wish::Down, names.to_vec(), reply))?
+    }
+
+    /// Wants them to run anew, as they are defined now.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up).
+    pub fn restart(&self, names: &[String]) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Want(Wish::Anew, names.to_vec(), reply))?
+    }
+
+    /// Sends a signal to their main processes.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up).
+    pub fn signal(&self, signal: i32, names: &[String]) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Signal(signal, names.to_vec(), reply))?
+    }
+
+    /// How all instances are.
+    ///
+    /// # Errors
+    /// [`ManagerError::Gone`].
+    pub fn status(&self) -> Result<Vec<InstanceStatus>, ManagerError> {
+        self.ask(Command::Status)
+    }
+
+    /// Waits until these services or instances (all, where none is named) run and are ready, or are down
+    /// and nobody tries to start them, but not longer than that; how they are then.
+    ///
+    /// # Errors
+    /// [`ManagerError::Gone`].
+    pub fn settle(
+        &self,
+        names: &[String],
+        longest: Duration,
+    ) -> Result<Vec<InstanceStatus>, ManagerError> {
+        let (reply, answer) = channel();
+        self.send(Command::Settle(names.to_vec(), reply))?;
+        match answer.recv_timeout(longest) {
+            Ok(status) => Ok(status),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.status(),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(ManagerError::Gone),
+        }
+    }
+
+    /// Ends all that it runs, and waits for that.
+    pub fn end(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        let _ = self.send(Command::End);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<(), ManagerError> {
+        self.commands.send(command).map_err(|_| ManagerError::Gone)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, ManagerError> {
+        let (reply, answer) = channel();
+        self.send(command(reply))?;
+        answer.recv().map_err(|_| ManagerError::Gone)
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// So much of a time as has passed.
+fn since(time: Instant) -> Duration {
+    time.elapsed()
+}

@@ -1,0 +1,157 @@
+//! Starting the process of an instance.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use camino::Utf8PathBuf;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+
+use super::Surroundings;
+use super::instance::Process;
+use crate::definition::{Definition, Readiness};
+use crate::spawn::{Identity, Launch, find_program, spawn};
+use crate::table::MARKER;
+
+/// A number that nobody foresees.
+pub(super) fn random() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+/// Where programs are looked for when the environment does not say it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What this process was told by others that is not meant for what it starts.
+const NOT_PASSED_ON: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
+/// Starts it. The error is why it cannot be, in words.
+pub(super) fn start(
+    definition: &Definition,
+    surroundings: &dyn Surroundings,
+) -> Result<Process, String> {
+    // Nobody who does not know it speaks for it.
+    let marker = format!("{}-{:016x}", definition.name(), random());
+    let mut env = environment(definition)?;
+    env.push((MARKER.into(), marker.clone().into()));
+    let notify = match definition.readiness {
+        Readiness::Notify => {
+            let (socket, name) = listen(&marker).map_err(|error| {
+                format!("the socket on which it is to say that it is ready: {error}")
+            })?;
+            env.push(("NOTIFY_SOCKET".into(), name.into()));
+            Some(socket)
+        }
+        _ => None,
+    };
+    let identity = Identity::find(definition.user.as_deref(), definition.group.as_deref());
+    let identity = identity.map_err(|error| deploykit_core::chain(&error))?;
+    let outputs = surroundings.outputs(definition);
+    let [stdout, stderr] = outputs.map_err(|error| format!("where it is to write: {error}"))?;
+    let launch = Launch {
+        program: program(definition, &env)?,
+        arguments: definition.command.iter().skip(1).cloned().collect(),
+        dir: definition.dir.clone(),
+        env,
+        identity,
+        umask: definition.umask,
+        limits: definition.limits,
+        stdout,
+        stderr,
+        groups: Vec::new(),
+    };
+    let spawned = spawn(&launch).map_err(|error| deploykit_core::chain(&error))?;
+    Ok(Process {
+        pid: spawned.pid,
+        handle: spawned.handle,
+        started: Instant::now(),
+        marker,
+        notify,
+        ready: None,
+        is_killed: false,
+        ended: None,
+    })
+}
+
+fn program(definition: &Definition, env: &[(OsString, OsString)]) -> Result<Utf8PathBuf, String> {
+    let name = definition.command.first().ok_or("no command is given")?;
+    let path = env.iter().rev().find(|(key, _)| key == "PATH");
+    let path = path.and_then(|(_, value)| value.to_str()).unwrap_or(PATH);
+    let found = find_program(name, &definition.dir, path);
+    found.ok_or_else(|| format!("there is no program {name:?} in {path}"))
+}
+
+/// Its whole environment: the last entry of a name counts.
+fn environment(definition: &Definition) -> Result<Vec<(OsString, OsString)>, String> {
+    let mut env: Vec<(OsString, OsString)> = Vec::new();
+    if definition.clean_env {
+        env.push(("PATH".into(), PATH.into()));
+    } else {
+        let passed = |name: &OsString| !NOT_PASSED_ON.iter().any(|not| name == not);
+        env.extend(std::env::vars_os().filter(|(name, _)| passed(name)));
+    }
+    env.extend(definition.env.iter().map(|(name, value)| (name.into(), value.into())));
+    for file in &definition.env_files {
+        let (path, may_be_missing) = match file.strip_prefix('-') {
+            Some(path) => (path, true),
+            None => (&**file, false),
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => env.extend(assignments(&text)),
+            Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("the environment file {path}: {error}")),
+        }
+    }
+    Ok(env)
+}
+
+/// Lines `NAME=value`, with or without quotes around the value; comments and what is none are passed over.
+fn assignments(text: &str) -> Vec<(OsString, OsString)> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    let one = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        let value = value.trim();
+        let quoted = ['"', '\''].into_iter().find_map(|quote| {
+            value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote))
+        });
+        Some((name.trim().into(), quoted.unwrap_or(value).into()))
+    };
+    lines.filter_map(one).collect()
+}
+
+/// A socket on which a process says how it is. Its name is not a file: whoever runs as another user need
+/// not be let into a directory.
+fn listen(marker: &str) -> io::Result<(OwnedFd, String)> {
+    let name = format!("deploykit/{marker}");
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    bind(&socket, &address)?;
+    Ok((socket, format!("@{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_an_environment_is_read_as_people_write_it() {
+        let text =
+            "# a comment\nA=1\n B = two words \nC=\"quoted # \"\nD='it''s'\nE=\nno assignment\n";
+        let found: Vec<(String, String)> = assignments(text)
+            .into_iter()
+            .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
+            .collect();
+        let expected =
+            [("A", "1"), ("B", "two words"), ("C", "quoted # "), ("D", "it''s"), ("E", "")];
+        assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+}

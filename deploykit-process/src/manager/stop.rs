@@ -1,0 +1,140 @@
+//! Ending processes, with everything that they have started.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+
+use super::instance::{Ended, Process};
+use super::run::{Id, Loop};
+use crate::policy::Ending;
+use crate::table::{self, Row};
+use deploykit_core::process::Exit;
+
+/// How often what is left of a process is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Sends a signal to the main process alone.
+pub(super) fn signal_main(process: &Process, signal: i32) {
+    if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
+        // It may have ended meanwhile.
+        let _ = pidfd_send_signal(&process.handle, signal);
+    }
+}
+
+/// Asks it, and what it has started and that has stayed in its group, to end.
+pub(super) fn ask(process: &Process, signal: i32) {
+    let group = i32::try_from(process.pid).ok().map(Pid::from_raw);
+    match (group, Signal::try_from(signal)) {
+        (Some(group), Ok(signal)) => drop(killpg(group, signal)),
+        // A signal of real time has no name.
+        _ => signal_main(process, signal),
+    }
+    // One that is stopped would not hear it.
+    if let Some(group) = group {
+        let _ = killpg(group, Signal::SIGCONT);
+    }
+}
+
+/// Ends it, and what has stayed in its group. What has not is ended when the main process is gone.
+pub(super) fn kill(process: &Process) {
+    signal_main(process, nix::libc::SIGKILL);
+    if let Ok(group) = i32::try_from(process.pid) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+}
+
+/// Sends a signal to one process, and to no other that has its number since.
+fn signal_one(row: &Row, signal: i32) {
+    let Some(pid) = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw) else {
+        return;
+    };
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let signal = rustix::process::Signal::from_named_raw(signal);
+    let is_same = table::row(row.pid).is_some_and(|now| now.start == row.start);
+    if let Some(signal) = signal.filter(|_| is_same) {
+        let _ = pidfd_send_signal(&handle, signal);
+    }
+}
+
+/// How a process has ended, if it has; takes note of it, so that nothing is left of it.
+fn ending_of(process: &Process) -> Option<Ending> {
+    use std::os::fd::AsFd as _;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match waitid(WaitId::PidFd(process.handle.as_fd()), options) {
+        Ok(Some(status)) => {
+            let code = status.exit_status().map(Exit::Code);
+            let signal = status.terminating_signal().map(Exit::Signal);
+            Some(code.or(signal).map_or(Ending::Unseen, Ending::Ended))
+        }
+        Ok(None) => None,
+        // It is no child of this process.
+        Err(_) => Some(Ending::Unseen),
+    }
+}
+
+impl Loop {
+    /// Takes note that the main process of an instance has ended.
+    pub(super) fn reap(&mut self, id: Id) -> Option<Id> {
+        let process = self.instances.get_mut(&id)?.process.as_mut()?;
+        let ending = ending_of(process)?;
+        self.poll.forget(&process.handle);
+        if let Some(timer) = process.ready.take() {
+            self.poll.cancel(timer);
+        }
+        process.ended = Some(Ended { ending, at: Instant::now(), left: Vec::new(), look: None });
+        Some(id)
+    }
+
+    /// Looks what is left of the processes that have ended, all at once: that takes as long as for one.
+    /// Where nothing is left, the instance is told.
+    pub(super) fn clear_up(&mut self, ids: &[Id]) {
+        if ids.is_empty() {
+            return;
+        }
+        let of = |id: &Id| {
+            let process = self.instances.get(id)?.process.as_ref()?;
+            Some(table::Ended { pid: process.pid, marker: process.marker.clone() })
+        };
+        let (known, ended): (Vec<Id>, Vec<table::Ended>) =
+            ids.iter().filter_map(|id| Some((*id, of(id)?))).unzip();
+        // What cannot be looked for is not known to be there.
+        let rows = table::all().unwrap_or_default();
+        let left = table::left(&rows, &ended, std::process::id(), &table::marker);
+        for (index, id) in known.iter().enumerate() {
+            let of_it: Vec<Row> =
+                left.iter().filter(|(of, _)| *of == index).map(|(_, row)| *row).collect();
+            if of_it.is_empty() { self.is_clear(*id) } else { self.is_left(*id, of_it) }
+        }
+    }
+
+    fn is_clear(&mut self, id: Id) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let Some(process) = instance.process.take() else { return };
+        let Some(ended) = process.ended else { return };
+        let ran = ended.at.saturating_duration_since(process.started);
+        self.ended(id, ended.ending, ran);
+    }
+
+    /// Something is left of a process. It is asked once to end, and ended when the time is over that the
+    /// instance has for that.
+    fn is_left(&mut self, id: Id, left: Vec<Row>) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let (signal, grace) =
+            (instance.definition.stop_signal, instance.definition.course.stop_timeout);
+        let Some(process) = &mut instance.process else { return };
+        let is_killed = process.is_killed;
+        let is_first = process.ended.as_ref().is_some_and(|ended| ended.left.is_empty());
+        if is_first && !is_killed && !grace.is_zero() {
+            // Those that are not in its group have heard nothing yet.
+            left.iter().for_each(|row| signal_one(row, signal));
+        }
+        let Some(ended) = &mut process.ended else { return };
+        if is_killed || ended.at.elapsed() >= grace {
+            left.iter().for_each(|row| signal_one(row, nix::libc::SIGKILL));
+        }
+        ended.left = left;
+        ended.look = Some(self.poll.at(Instant::now() + LOOK, Self::look_again(id)));
+    }
+}

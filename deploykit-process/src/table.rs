@@ -1,0 +1,158 @@
+//! What runs on the host, and which of it belongs to a service.
+
+use std::collections::{HashMap, HashSet};
+
+/// The variable by which a process tells to which instance it belongs, its children too, unless they
+/// clear their environment.
+pub const MARKER: &str = "DEPLOYKIT_INSTANCE";
+
+/// What is known of a process; see proc(5), `/proc/PID/stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent.
+    pub parent: u32,
+    /// The process that leads its session.
+    pub session: u32,
+    /// When it was started, in ticks since the boot: with its number it is told from all others.
+    pub start: u64,
+    /// It has ended, and nobody has taken note yet.
+    pub is_dead: bool,
+}
+
+/// Everything that runs.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub fn all() -> std::io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok());
+        rows.extend(pid.and_then(row));
+    }
+    Ok(rows)
+}
+
+/// One process; nothing when there is none of that number.
+pub fn row(pid: u32) -> Option<Row> {
+    parse(pid, &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(pid: u32, stat: &str) -> Option<Row> {
+    // Its name, in parentheses, may contain whatever separates fields.
+    let rest = stat.rsplit_once(") ")?.1;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    Some(Row {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        start: fields.get(19)?.parse().ok()?,
+        is_dead: matches!(*fields.first()?, "Z" | "X"),
+    })
+}
+
+/// What the process says that it belongs to; nothing where it does not say, or may not be asked.
+pub fn marker(pid: u32) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environment.split(|byte| *byte == 0).find_map(|entry| {
+        let value = std::str::from_utf8(entry).ok()?.strip_prefix(MARKER)?.strip_prefix('=')?;
+        Some(value.to_owned())
+    })
+}
+
+/// What a service has left: its main process, which led its session, and its mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The number of the main process.
+    pub pid: u32,
+    /// The mark in the environment.
+    pub marker: String,
+}
+
+/// Which of the processes belong to these services: those of their sessions, what such a one has
+/// started, and what has lost its parent (so that it has become a child of `init` or of `own`, this
+/// process) and says so. The process `own` itself is never one.
+pub fn left(
+    rows: &[Row],
+    ended: &[Ended],
+    own: u32,
+    marker: &dyn Fn(u32) -> Option<String>,
+) -> Vec<(usize, Row)> {
+    let by_session: HashMap<u32, usize> =
+        ended.iter().enumerate().map(|(index, ended)| (ended.pid, index)).collect();
+    let by_marker: HashMap<&str, usize> =
+        ended.iter().enumerate().map(|(index, ended)| (ended.marker.as_str(), index)).collect();
+    let mut owner: HashMap<u32, usize> = HashMap::new();
+    let alive = || rows.iter().filter(|row| !row.is_dead && row.pid != own);
+    for row in alive() {
+        let found = by_session.get(&row.session).copied().or_else(|| {
+            let is_orphan = row.parent == 1 || row.parent == own;
+            let mark = if is_orphan { marker(row.pid) } else { None };
+            mark.and_then(|mark| by_marker.get(&*mark).copied())
+        });
+        owner.extend(found.map(|index| (row.pid, index)));
+    }
+    // What they have started, however deep.
+    let mut fresh: HashSet<u32> = owner.keys().copied().collect();
+    while !fresh.is_empty() {
+        let children: Vec<(u32, usize)> = alive()
+            .filter(|row| fresh.contains(&row.parent) && !owner.contains_key(&row.pid))
+            .filter_map(|row| Some((row.pid, *owner.get(&row.parent)?)))
+            .collect();
+        fresh = children.iter().map(|(pid, _)| *pid).collect();
+        owner.extend(children);
+    }
+    alive().filter_map(|row| Some((*owner.get(&row.pid)?, *row))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, parent: u32, session: u32) -> Row {
+        Row { pid, parent, session, start: u64::from(pid), is_dead: false }
+    }
+
+    #[test]
+    fn what_belongs_to_a_service_is_found_by_session_by_parent_and_by_its_mark() {
+        let rows = [
+            process(1, 0, 1),
+            process(50, 1, 50),
+            // In the session of the first, whose leader has ended.
+            process(101, 50, 100),
+            // It has made a session of its own, and so has its child.
+            process(102, 101, 102),
+            process(103, 102, 103),
+            // An orphan in a session of its own that has kept its environment.
+            process(200, 1, 200),
+            process(201, 50, 201),
+            // The same, but of a service that runs on.
+            process(300, 50, 300),
+            // A stranger with the same mark whose parent lives: whoever copied it.
+            process(400, 399, 400),
+            Row { is_dead: true, ..process(104, 50, 100) },
+        ];
+        let ended =
+            [Ended { pid: 100, marker: "a".into() }, Ended { pid: 199, marker: "b".into() }];
+        let marker = |pid| match pid {
+            200 | 201 | 400 => Some("b".to_owned()),
+            300 => Some("c".to_owned()),
+            _ => None,
+        };
+        let found = left(&rows, &ended, 50, &marker);
+        let pids: Vec<_> = found.iter().map(|(index, row)| (*index, row.pid)).collect();
+        assert_eq!(pids, [(0, 101), (0, 102), (0, 103), (1, 200), (1, 201)]);
+    }
+
+    #[test]
+    fn a_process_is_read_whatever_it_is_called() {
+        let stat = "42 (a) R (b ) S 7 42 41 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 9001 0 0";
+        let row = parse(42, stat).unwrap();
+        assert_eq!(row, Row { pid: 42, parent: 7, session: 41, start: 9001, is_dead: false });
+        let own = super::row(std::process::id()).unwrap();
+        assert_eq!(own.parent, std::os::unix::process::parent_id());
+        assert!(all().unwrap().contains(&own));
+    }
+}

@@ -1,0 +1,372 @@
+//! The process manager with real processes: what other supervisors were seen to do wrong, it does right.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use deploykit_process::machine::{News, Phase, Reason};
+use deploykit_process::policy::{Pauses, Rules, When};
+use deploykit_process::{
+    Definition, InstanceStatus, Manager, ManagerError, Readiness, Surroundings,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Keeps what is told, and has everything written into files of a directory.
+#[derive(Debug, Clone)]
+struct Notes {
+    dir: Utf8PathBuf,
+    news: Arc<Mutex<Vec<(String, News)>>>,
+}
+
+impl Surroundings for Notes {
+    fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
+        let path = self.dir.join(format!("{}.out", definition.name()));
+        let file = File::options().create(true).append(true).open(path)?;
+        let other = file.try_clone()?;
+        Ok([Some(file.into()), Some(other.into())])
+    }
+
+    fn tell(&self, instance: &str, news: &News) {
+        self.news.lock().unwrap().push((instance.to_owned(), news.clone()));
+    }
+}
+
+struct Bench {
+    manager: Manager,
+    notes: Notes,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
+        let notes = Notes { dir: path, news: Arc::default() };
+        Self { manager: Manager::start(notes.clone()).unwrap(), notes, _dir: dir }
+    }
+
+    /// A service that is a script of the shell.
+    fn script(&self, name: &str, script: &str) -> Definition {
+        let mut definition = Definition::new(name, ["sh", "-c", script], self.notes.dir.clone());
+        definition.course.stop_timeout = Duration::from_secs(5);
+        definition
+    }
+
+    fn up(&self, definitions: Vec<Definition>) -> Vec<InstanceStatus> {
+        self.manager.define(definitions).unwrap();
+        self.manager.up(&[]).unwrap();
+        self.manager.settle(&[], LONG).unwrap()
+    }
+
+    fn status(&self, name: &str) -> InstanceStatus {
+        let all = self.manager.status().unwrap();
+        all.into_iter().find(|one| one.name == name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, so: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !so() {
+            assert!(begun.elapsed() < LONG, "never: {what}; {:#?}", self.manager.status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn written(&self, name: &str) -> String {
+        std::fs::read_to_string(self.notes.dir.join(name)).unwrap_or_default()
+    }
+
+    fn news(&self) -> Vec<(String, News)> {
+        self.notes.news.lock().unwrap().clone()
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn kill(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+/// How often the threads of this name went to sleep.
+fn naps(name: &str) -> u64 {
+    let mut sum = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if read("comm").trim() == &name[..15] {
+            let status = read("status");
+            let count =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            sum += count.map_or(0, |count| count.trim().parse::<u64>().unwrap());
+        }
+    }
+    sum
+}
+
+#[test]
+fn an_end_is_noticed_and_between_two_of_them_nothing_is_done() {
+    let bench = Bench::new();
+    let mut web = bench.script("web", "exec sleep 1000");
+    web.course.rules.stable = Duration::ZERO;
+    let first = bench.up(vec![web])[0].clone();
+    assert_eq!((&first.phase, first.restarts), (&Phase::Running, 0));
+    kill(first.pid.unwrap());
+    bench.until("it runs again", || {
+        let now = bench.status("web");
+        now.phase == Phase::Running && now.pid != first.pid
+    });
+    let now = bench.status("web");
+    assert_eq!(now.restarts, 1);
+    assert_eq!(now.last_end.as_deref(), Some("was ended by SIGKILL"), "a signal is no exit code");
+    let why = "was ended by SIGKILL".to_owned();
+    let expected =
+        [News::ExitedRetry { why }, News::Recovered].map(|news| ("web".to_owned(), news));
+    bench.until("it is told", || bench.news() == expected);
+    // Nothing is left of the first one, and nobody is woken for nothing.
+    assert!(!Path::new(&format!("/proc/{}", first.pid.unwrap())).exists(), "it is a zombie");
+    bench.until("nothing is done", || {
+        let before = naps("deploykit-processes");
+        std::thread::sleep(Duration::from_millis(300));
+        before > 0 && naps("deploykit-processes") == before
+    });
+}
+
+#[test]
+fn whatever_a_service_has_started_ends_with_it() {
+    let bench = Bench::new();
+    // A child in its group, one in a session of its own, and the child of that.
+    let script = "sleep 1001 & echo $! >> pids\n\
+        setsid sh -c 'sleep 1002 & echo $! >> pids; echo $$ >> pids; wait' &\n\
+        while [ $(wc -l < pids) -lt 3 ]; do sleep 0.01; done; echo ready\nexec sleep 1000";
+    bench.up(vec![bench.script("web", script)]);
+    bench.until("all run", || bench.written("web.out").contains("ready"));
+    let pids: Vec<u32> = bench.written("pids").lines().map(|line| line.parse().unwrap()).collect();
+    assert!(pids.len() == 3 && pids.iter().all(|pid| is_alive(*pid)), "{pids:?}");
+    bench.manager.down(&[]).unwrap();
+    bench.manager.settle(&[], LONG).unwrap();
+    assert_eq!(bench.status("web").phase, Phase::Down(Reason::Unwanted));
+    for pid in pids {
+        assert!(!is_alive(pid), "{pid} is left");
+    }
+}
+
+#[test]
+fn what_is_left_of_one_that_has_died_is_ended_before_it_is_started_again() {
+    let bench = Bench::new();
+    let script = "if [ -e pid ]; then kill -0 $(cat pid) 2>/dev/null && echo both; exec sleep 1000; fi\n\
+        setsid sleep 1003 & echo $! > pid; exit 1";
+    let mut web = bench.script("web", script);
+    web.course.rules.stable = Duration::ZERO;
+    web.course.stop_timeout = Duration::from_millis(100);
+    bench.up(vec![web]);
+    bench.until("it runs again", || {
+        bench.status("web").restarts == 1 && bench.status("web").phase == Phase::Running
+    });
+    assert!(!is_alive(bench.written("pid").trim().parse().unwrap()));
+    assert_eq!(bench.written("web.out"), "", "both ran at a time");
+}
+
+#[test]
+fn no_descriptor_of_this_process_or_of_another_service_is_passed_on() {
+    let bench = Bench::new();
+    let open = File::open("/dev/null").unwrap();
+    // Whoever embeds it may have opened it otherwise.
+    rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+    let services = (0..20).map(|number| {
+        let script = "ls /proc/self/fd > fd-$NAME; exec sleep 1000";
+        let mut one = bench.script(&format!("s{number}"), script);
+        one.env.insert("NAME".into(), one.service.clone());
+        one
+    });
+    bench.up(services.collect());
+    for number in 0..20 {
+        let file = format!("fd-s{number}");
+        bench.until("it has looked", || bench.written(&file).lines().count() >= 4);
+        // The fourth is that of the directory that is listed.
+        assert_eq!(bench.written(&file), "0\n1\n2\n3\n", "{} was passed on", open.as_raw_fd());
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_started_says_why_and_never_runs() {
+    let bench = Bench::new();
+    std::fs::write(bench.notes.dir.join("text"), "no program").unwrap();
+    let command = |name: &str, program: &str| {
+        let mut one = Definition::new(name, [program], bench.notes.dir.clone());
+        one.course.rules.give_up = Some(1);
+        one
+    };
+    let mut nobody = command("nobody", "sleep");
+    nobody.user = Some("no-such-user".into());
+    let mut nowhere = command("nowhere", "/bin/true");
+    nowhere.dir = "/no/such/directory".into();
+    let all = [
+        (command("missing", "no-such-program"), "there is no program \"no-such-program\""),
+        (command("path", "./no-such-program"), "No such file"),
+        (command("text", "./text"), "Permission denied"),
+        (nobody, "there is no user \"no-such-user\""),
+        (nowhere, "/no/such/directory"),
+    ];
+    let (definitions, told): (Vec<_>, BTreeMap<_, _>) =
+        all.into_iter().map(|(one, told)| (one.clone(), (one.service, told))).unzip();
+    for status in bench.up(definitions) {
+        let told = told[&status.name];
+        let Phase::Down(Reason::Failed(why)) = &status.phase else { panic!("{status:?}") };
+        assert!(
+            why.contains("could not be started") && why.contains(told),
+            "{}: {why}",
+            status.name
+        );
+        assert_eq!((status.pid, status.up), (None, None));
+    }
+    let recovered = bench.news().iter().any(|(_, news)| *news == News::Recovered);
+    assert!(!recovered, "none of them has run for an instant");
+}
+
+#[test]
+fn each_has_its_own_directory_and_environment_when_many_start_together() {
+    let bench = Bench::new();
+    let services = (0..40).map(|number| {
+        let dir = bench.notes.dir.join(format!("dir{number}"));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("env"), format!("FROM_FILE='file {number}'\n")).unwrap();
+        let script = "echo $PWD $OWN $FROM_FILE $HOME; exec sleep 1000";
+        let mut one = bench.script(&format!("s{number}"), script);
+        one.env_files = vec![dir.join("env").into_string(), "-/no/such/file".into()];
+        one.env.insert("OWN".into(), number.to_string());
+        one.clean_env = true;
+        one.dir = dir;
+        one
+    });
+    bench.up(services.collect());
+    for number in 0..40 {
+        let expected = format!("{}/dir{number} {number} file {number}\n", bench.notes.dir);
+        bench.until("it has told", || bench.written(&format!("s{number}.out")) == expected);
+    }
+}
+
+#[test]
+fn those_of_a_level_end_together_and_higher_levels_before_lower_ones() {
+    let bench = Bench::new();
+    let script = "echo up $NAME >> order; trap 'sleep 0.3; echo down $NAME >> order; exit 0' TERM\n\
+        while :; do sleep 0.01; done";
+    let at = |name: &str, level| {
+        let mut one = bench.script(name, script);
+        one.env.insert("NAME".into(), name.into());
+        (one.level, one.readiness) = (level, Readiness::Delay(Duration::from_millis(100)));
+        one
+    };
+    let mut last = at("last", 1);
+    last.needs = vec!["first".into()];
+    let mut all = vec![last, at("first", 1), at("ground", 0)];
+    all.extend((0..10).map(|number| at(&format!("many{number}"), 2)));
+    bench.up(all);
+    let begun = Instant::now();
+    bench.manager.down(&[]).unwrap();
+    bench.manager.settle(&[], LONG).unwrap();
+    let took = begun.elapsed();
+    let order = bench.written("order");
+    let place = |text: &str| {
+        order.lines().position(|line| line == text).unwrap_or_else(|| panic!("no {text}: {order}"))
+    };
+    for (before, after) in [
+        ("up ground", "up first"),
+        ("up first", "up last"),
+        ("up last", "up many0"),
+        ("down many9", "down last"),
+        ("down last", "down first"),
+        ("down first", "down ground"),
+    ] {
+        assert!(place(before) < place(after), "{before}, {after}: {order}");
+    }
+    // Thirteen that take three tenths each, in four steps.
+    assert!(took < Duration::from_millis(300 * 12), "one after another: {took:?}");
+}
+
+#[test]
+fn what_does_not_end_is_killed_when_its_time_is_over_and_what_is_stopped_hears_that_it_is_to_end() {
+    let bench = Bench::new();
+    let mut deaf = bench.script("deaf", "trap '' TERM; echo set; while :; do sleep 0.05; done");
+    deaf.course.stop_timeout = Duration::from_millis(200);
+    let script = "trap 'echo heard; exit 0' TERM; echo set; while :; do sleep 0.05; done";
+    let stopped = bench.script("stopped", script);
+    bench.up(vec![deaf, stopped]);
+    for file in ["deaf.out", "stopped.out"] {
+        bench.until("its trap is set", || bench.written(file) == "set\n");
+    }
+    bench.manager.signal(nix::libc::SIGSTOP, &["stopped".into()]).unwrap();
+    let begun = Instant::now();
+    bench.manager.down(&[]).unwrap();
+    bench.manager.settle(&[], LONG).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert_eq!(bench.status("deaf").last_end.as_deref(), Some("was ended by SIGKILL"));
+    assert_eq!(bench.written("stopped.out"), "set\nheard\n");
+}
+
+#[test]
+fn ready_is_what_says_so_and_what_never_does_is_started_anew() {
+    let bench = Bench::new();
+    let mut ready = bench.script(
+        "ready",
+        "while [ ! -e gate ]; do sleep 0.02; done\n\
+         systemd-notify --ready --status='all is well'; exec sleep 1000",
+    );
+    ready.readiness = Readiness::Notify;
+    let mut never = bench.script("never", "exec sleep 1000");
+    never.readiness = Readiness::Notify;
+    never.course.start_timeout = Duration::from_millis(100);
+    never.course.rules.give_up = Some(2);
+    never.course.rules.pauses =
+        Pauses::Doubling { first: Duration::from_millis(10), longest: Duration::from_millis(10) };
+    let mut once = bench.script("once", "echo done; exit 3");
+    (once.readiness, once.course.once) = (Readiness::Exit, true);
+    let mut rules = Rules::default();
+    (rules.success, rules.when) = (vec![3], When::OnFailure);
+    once.course.rules = rules;
+    let mut after = bench.script("after", "exec sleep 1000");
+    after.needs = vec!["ready".into(), "once".into()];
+    bench.manager.define(vec![ready, never, once, after]).unwrap();
+    bench.manager.up(&[]).unwrap();
+    let given_up = bench.manager.settle(&["never".into()], LONG).unwrap().remove(0);
+    assert!(matches!(given_up.phase, Phase::Down(Reason::Failed(_))), "{given_up:?}");
+    assert!(bench.news().iter().any(|(name, news)| {
+        name == "never" && matches!(news, News::Unwell { why } if why.contains("not ready"))
+    }));
+    assert_eq!(bench.status("once").phase, Phase::Down(Reason::Done));
+    assert_eq!(bench.status("ready").phase, Phase::Starting);
+    assert_eq!(bench.status("after").phase, Phase::Waiting);
+    std::fs::write(bench.notes.dir.join("gate"), "").unwrap();
+    bench.manager.settle(&["after".into()], LONG).unwrap();
+    assert_eq!(bench.status("ready").text.as_deref(), Some("all is well"));
+    assert_eq!(bench.status("after").phase, Phase::Running);
+}
+
+#[test]
+fn a_definition_that_changes_takes_effect_with_the_next_start_and_what_is_not_named_ends() {
+    let bench = Bench::new();
+    let web = |text: &str| bench.script("web", &format!("echo {text}; exec sleep 1000"));
+    let other = bench.script("other", "exec sleep 1000");
+    bench.up(vec![web("one"), other]);
+    let before = bench.status("web").pid;
+    bench.until("it has started", || bench.written("web.out") == "one\n");
+    bench.manager.define(vec![web("two")]).unwrap();
+    bench.until("it is gone", || bench.manager.status().unwrap().len() == 1);
+    assert_eq!(bench.status("web").pid, before);
+    bench.manager.restart(&["web".into()]).unwrap();
+    bench.until("it has started anew", || bench.written("web.out") == "one\ntwo\n");
+    let unknown = bench.manager.up(&["web".into(), "other".into()]);
+    assert_eq!(unknown, Err(ManagerError::Unknown { name: "other".into() }));
+    let twice = bench.manager.define(vec![web("a"), web("b")]);
+    assert_eq!(twice, Err(ManagerError::Twice { name: "web".into() }));
+    bench.manager.settle(&[], LONG).unwrap();
+    assert_eq!(bench.status("web").phase, Phase::Running);
+}
