@@ -3,6 +3,7 @@
 //! that want a supervisor inside.
 
 pub mod angelize;
+pub mod control;
 mod definition;
 pub mod log;
 pub mod machine;

@@ -131,7 +131,7 @@ pub enum News {
 }
 
 /// What is fixed of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Course {
     /// What decides when it ends.

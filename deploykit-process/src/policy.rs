@@ -29,7 +29,8 @@ impl std::fmt::Display for Ending {
 }
 
 /// When what has ended is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum When {
     /// Always.
     Always,
@@ -40,7 +41,8 @@ pub enum When {
 }
 
 /// How the pauses between two starts grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pauses {
     /// By the time since the first end that came too soon: 2 s in the first minute, then 15 s, 30 s,
     /// 60 s, 120 s and 240 s from 5, 10, 30 and 60 minutes on. Angelize's steps.
@@ -71,7 +73,7 @@ const LONGEST_STEP: Duration = Duration::from_secs(240);
 const JITTER: u32 = 10;
 
 /// What decides about a process that has ended without being asked to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rules {
     /// When it is started again at all.

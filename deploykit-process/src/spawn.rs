@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
 
 /// What is to be started.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub struct Identity {
 }
 
 /// How much of the host a process may use, each in the unit of setrlimit(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Limits {
     /// How many files it may have open.

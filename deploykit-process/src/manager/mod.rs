@@ -71,7 +71,8 @@ pub struct InstanceStatus {
 }
 
 /// What a manager does not do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ManagerError {
     /// There is no such instance or service.

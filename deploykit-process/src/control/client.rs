@@ -1,0 +1,167 @@
+//! Asking on a socket.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::protocol::{Answer, Done, LONGEST_LINE, Outcome, Request, Task};
+use crate::definition::Definition;
+use crate::manager::{InstanceStatus, ManagerError};
+
+/// So long an answer may take that waits for nothing.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Why a manager was not asked, or did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody answers there.
+    #[error("no process manager answers on {path}")]
+    Nobody {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The connection was lost, or it takes too long.
+    #[error("the process manager does not answer")]
+    Silent {
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It says something that is no answer.
+    #[error("the process manager answers what is not understood: {what}")]
+    Answer {
+        /// What.
+        what: String,
+    },
+    /// It does not do it.
+    #[error(transparent)]
+    Manager(#[from] ManagerError),
+}
+
+/// A connection to a process manager. Its methods are those of [`Manager`](crate::Manager).
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the manager that answers on a socket.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub fn connect(path: &Utf8Path) -> Result<Self, ClientError> {
+        let failed = |source| ClientError::Nobody { path: path.to_owned(), source };
+        let stream = UnixStream::connect(path).map_err(failed)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// As [`Manager::define`](crate::Manager::define).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn define(&mut self, definitions: Vec<Definition>) -> Result<(), ClientError> {
+        self.ask(Task::Define { definitions }, ANSWER).map(drop)
+    }
+
+    /// As [`Manager::up`](crate::Manager::up).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn up(&mut self, names: &[String]) -> Result<(), ClientError> {
+        self.ask(Task::Up { names: names.to_vec() }, ANSWER).map(drop)
+    }
+
+    /// As [`Manager::down`](crate::Manager::down).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn down(&mut self, names: &[String]) -> Result<(), ClientError> {
+        self.ask(Task::Down { names: names.to_vec() }, ANSWER).map(drop)
+    }
+
+    /// As [`Manager::restart`](crate::Manager::restart).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn restart(&mut self, names: &[String]) -> Result<(), ClientError> {
+        self.ask(Task::Restart { names: names.to_vec() }, ANSWER).map(drop)
+    }
+
+    /// As [`Manager::signal`](crate::Manager::signal).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn signal(&mut self, signal: i32, names: &[String]) -> Result<(), ClientError> {
+        self.ask(Task::Signal { signal, names: names.to_vec() }, ANSWER).map(drop)
+    }
+
+    /// As [`Manager::status`](crate::Manager::status).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn status(&mut self) -> Result<Vec<InstanceStatus>, ClientError> {
+        self.instances(Task::Status, ANSWER)
+    }
+
+    /// As [`Manager::settle`](crate::Manager::settle).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn settle(
+        &mut self,
+        names: &[String],
+        longest: Duration,
+    ) -> Result<Vec<InstanceStatus>, ClientError> {
+        let within = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.instances(
+            Task::Settle { names: names.to_vec(), within },
+            longest.saturating_add(ANSWER),
+        )
+    }
+
+    /// Has it end, with all that it runs. It may run still when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn end(&mut self) -> Result<(), ClientError> {
+        self.ask(Task::End, ANSWER).map(drop)
+    }
+
+    fn instances(
+        &mut self,
+        task: Task,
+        longest: Duration,
+    ) -> Result<Vec<InstanceStatus>, ClientError> {
+        match self.ask(task, longest)? {
+            Done::Instances(instances) => Ok(instances),
+            Done::Done => Err(ClientError::Answer { what: "done".into() }),
+        }
+    }
+
+    fn ask(&mut self, task: Task, longest: Duration) -> Result<Done, ClientError> {
+        let silent = |source| ClientError::Silent { source };
+        let mut text =
+            serde_json::to_vec(&Request::new(task)).map_err(|error| silent(error.into()))?;
+        text.push(b'\n');
+        self.stream.get_ref().set_read_timeout(Some(longest)).map_err(silent)?;
+        self.stream.get_mut().write_all(&text).map_err(silent)?;
+        let mut line = Vec::new();
+        let length = self.stream.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        if length.map_err(silent)? == 0 {
+            return Err(silent(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        let answer: Answer = serde_json::from_slice(&line)
+            .map_err(|error| ClientError::Answer { what: error.to_string() })?;
+        match answer.result {
+            Outcome::Ok(done) => Ok(done),
+            Outcome::Error(error) => Err(error.into()),
+            Outcome::Refused(what) => Err(ClientError::Answer { what }),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Answering on a socket.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+
+use super::protocol::{Answer, Done, LONGEST_LINE, Outcome, Request, Task, VERSION};
+use crate::manager::Manager;
+
+/// Why nobody can be answered on a socket.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Somebody else answers there.
+    #[error("another process manager answers on {path}")]
+    Taken {
+        /// The socket.
+        path: Utf8PathBuf,
+    },
+    /// There is something that is no socket.
+    #[error("{path} is there, and is no socket")]
+    NoSocket {
+        /// What is there.
+        path: Utf8PathBuf,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen on {path}")]
+    Listen {
+        /// The socket.
+        path: Utf8PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Answers on a socket for a manager, each client in a thread of its own, as long as it lives.
+#[derive(Debug)]
+pub struct Server {
+    path: Utf8PathBuf,
+    thread: Option<JoinHandle<()>>,
+    /// Nobody is answered any more.
+    is_over: Arc<AtomicBool>,
+    /// Told when somebody has asked for the end.
+    ended: Receiver<()>,
+}
+
+impl Server {
+    /// Begins to answer. Only the user of this process, and root, may ask.
+    ///
+    /// # Errors
+    /// When somebody else answers there already, and when the socket cannot be made. What a manager that
+    /// was killed has left is taken away.
+    pub fn start(manager: Arc<Manager>, path: &Utf8Path) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Listen { path: path.to_owned(), source };
+        clear(path)?;
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let (end, ended) = channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let thread = std::thread::Builder::new()
+            .name("deploykit-control".into())
+            .spawn(move || serve(&listener, &manager, &end, &over))
+            .map_err(failed)?;
+        Ok(Self { path: path.to_owned(), thread: Some(thread), is_over, ended })
+    }
+
+    /// Waits until somebody asks for the end, but not longer than that; whether they have.
+    pub fn wait_for_end(&self, longest: Duration) -> bool {
+        self.ended.recv_timeout(longest).is_ok()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        // Whoever waits for the next client sees then that it is over.
+        let _ = UnixStream::connect(&self.path);
+        let _ = std::fs::remove_file(&self.path);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes away what a manager that was killed has left.
+fn clear(path: &Utf8Path) -> Result<(), ServerError> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(ServerError::NoSocket { path: path.to_owned() });
+    }
+    if UnixStream::connect(path).is_ok() {
+        return Err(ServerError::Taken { path: path.to_owned() });
+    }
+    std::fs::remove_file(path)
+        .map_err(|source| ServerError::Listen { path: path.to_owned(), source })
+}
+
+fn serve(listener: &UnixListener, manager: &Arc<Manager>, end: &Sender<()>, is_over: &AtomicBool) {
+    for stream in listener.incoming() {
+        if is_over.load(Ordering::SeqCst) {
+            return;
+        }
+        // One that has gone already, or for which there is no descriptor left.
+        let Ok(stream) = stream else {
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        let (manager, end) = (Arc::clone(manager), end.clone());
+        let thread = std::thread::Builder::new().name("deploykit-client".into());
+        // Without a thread for it, the client sees the end of the connection.
+        let _ = thread.spawn(move || converse(&stream, &manager, &end));
+    }
+}
+
+/// Answers one client until it goes.
+fn converse(stream: &UnixStream, manager: &Manager, end: &Sender<()>) {
+    let mut lines = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        let read = lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        if !matches!(read, Ok(length) if length > 0) {
+            return;
+        }
+        let answer = Answer::new(answer(&line, manager, end));
+        let Ok(mut text) = serde_json::to_vec(&answer) else { return };
+        text.push(b'\n');
+        let mut to = stream;
+        if to.write_all(&text).is_err() {
+            return;
+        }
+    }
+}
+
+/// Only the version, in whatever form the rest is.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn answer(line: &[u8], manager: &Manager, end: &Sender<()>) -> Outcome {
+    match serde_json::from_slice::<Versioned>(line) {
+        Ok(Versioned { version }) if version > VERSION => {
+            return Outcome::Refused(format!(
+                "version {version} of the protocol is not spoken here, but {VERSION}"
+            ));
+        }
+        Ok(_) => {}
+        Err(error) => return Outcome::Refused(format!("that is no request: {error}")),
+    }
+    let request: Request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => return Outcome::Refused(format!("that is no request: {error}")),
+    };
+    let done = match request.task {
+        Task::Define { definitions } => manager.define(definitions).map(|()| Done::Done),
+        Task::Up { names } => manager.up(&names).map(|()| Done::Done),
+        Task::Down { names } => manager.down(&names).map(|()| Done::Done),
+        Task::Restart { names } => manager.restart(&names).map(|()| Done::Done),
+        Task::Signal { signal, names } => manager.signal(signal, &names).map(|()| Done::Done),
+        Task::Status => manager.status().map(Done::Instances),
+        Task::Settle { names, within } => {
+            manager.settle(&names, Duration::from_millis(within)).map(Done::Instances)
+        }
+        Task::End => {
+            // Whoever runs the manager may have gone already.
+            let _ = end.send(());
+            Ok(Done::Done)
+        }
+    };
+    done.map_or_else(Outcome::Error, Outcome::Ok)
+}
