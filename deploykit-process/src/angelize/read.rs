@@ -207,7 +207,7 @@ fn is_service(document: &Document<'_>, object: &Object<'_>) -> bool {
 fn list_of_services<'a, 'o>(object: &'o Object<'a>) -> Option<&'o Value<'a>> {
     let mut properties = object.properties.iter();
     let list = properties.find(|property| property.name.as_str().eq_ignore_ascii_case("Services"));
-    list.map(|property| &property.value)
+    list.map(|property| &property.value).filter(|value| !matches!(value, Value::NullKeyword(_)))
 }
 
 fn globals(table: &mut Table<'_, '_>) -> Globals {

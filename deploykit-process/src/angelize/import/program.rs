@@ -43,10 +43,17 @@ impl Known {
 
     /// A text in which what is not known stays; which that is, is noted.
     pub(super) fn noted(&self, text: &str, setting: &'static str, notes: &mut Notes<'_>) -> String {
-        self.whole(text).unwrap_or_else(|error| {
-            notes.changed(setting, format!("{error}: put in its value yourself"));
-            text.to_owned()
-        })
+        let mut known = self.settings.clone();
+        loop {
+            match expand(text, &known) {
+                Ok(text) => return text,
+                Err(error) => {
+                    notes.changed(setting, format!("{error}: put in its value yourself"));
+                    let ExpandError::Unknown { name, .. } = error else { return text.to_owned() };
+                    known.keep(&name);
+                }
+            }
+        }
     }
 }
 

@@ -236,7 +236,11 @@ impl Writer<'_> {
     fn logs(&mut self) {
         let service = self.service;
         if service.redirect_log_file.is_empty() {
-            return self.unused_log_settings();
+            if service.redirect_log_rotate_files != 0 {
+                let text = "left out: without `RedirectLogFile` it has no effect there";
+                self.notes.left_out("RedirectLogRotateFiles", text);
+            }
+            return self.without_rotation();
         }
         let text = format!(
             "{:?} is left out: what the service writes, errors too, is kept with the other logs, and \
@@ -247,7 +251,8 @@ impl Writer<'_> {
         if service.redirect_log_rotate_files == 0 {
             let text =
                 "0 never rotates: here logs are always rotated, and the last five files kept";
-            return self.notes.changed("RedirectLogRotateFiles", text);
+            self.notes.changed("RedirectLogRotateFiles", text);
+            return self.without_rotation();
         }
         let size = quoted(&bytes(service.redirect_log_rotate_bytes));
         let keep = service.redirect_log_rotate_files - 1;
@@ -258,17 +263,14 @@ impl Writer<'_> {
         self.notes.changed("RedirectLogRotateFiles", text);
     }
 
-    fn unused_log_settings(&mut self) {
-        let service = self.service;
-        let text = "left out: without `RedirectLogFile` it has no effect there";
-        for (setting, set) in [
-            ("RedirectLogRotateFiles", service.redirect_log_rotate_files != 0),
-            ("RedirectLogRotateBytes", service.redirect_log_rotate_bytes != 100 << 20),
-            ("StartOptions", service.start_options.compress_logs),
-        ] {
-            if set {
-                self.notes.left_out(setting, text);
-            }
+    /// What has no effect in Angelize when nothing is rotated.
+    fn without_rotation(&mut self) {
+        let text = "left out: nothing is rotated there, and it has no effect";
+        if self.service.redirect_log_rotate_bytes != 100 << 20 {
+            self.notes.left_out("RedirectLogRotateBytes", text);
+        }
+        if self.service.start_options.compress_logs {
+            self.notes.left_out("StartOptions", text);
         }
     }
 }
