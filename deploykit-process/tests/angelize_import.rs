@@ -1,6 +1,6 @@
 //! Settings of Angelize become tables of ours, and nothing of them is dropped in silence.
 
-use deploykit_process::angelize::{Became, Imported, Note, Source, import, read};
+use deploykit_process::angelize::{Action, Became, Imported, Note, Source, Verb, import, read};
 use toml::{Table, Value};
 
 fn imported(text: &str) -> Imported {
@@ -238,4 +238,58 @@ fn every_global_setting_has_a_note() {
         assert_eq!(notes_of(&notes, setting).len(), 1, "{setting}");
         assert_eq!(notes[0].place.as_ref().unwrap().to_string(), "agl.settings:1:3");
     }
+}
+
+/// The text of the first block of a kind.
+fn block<'t>(text: &'t str, kind: &str) -> &'t str {
+    let begin = format!("\n```{kind}\n");
+    text.split_once(&begin).unwrap().1.split_once("\n```").unwrap().0
+}
+
+const CHAPTER: &str = include_str!("../../docs/use/angelize.md");
+
+#[test]
+fn the_example_of_the_chapter_becomes_what_it_shows() {
+    let result = imported(block(CHAPTER, "json"));
+    let shown = CHAPTER.split_once("becomes\n").unwrap().1;
+    let written = result.toml.split_once("\n\n").unwrap().1;
+    assert_eq!(written.trim_end(), block(shown, "text"));
+}
+
+#[test]
+fn every_action_of_the_chapter_is_read_as_it_says() {
+    let table = CHAPTER.split_once("### A number at the end").unwrap().1;
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let mut count = 0;
+    for row in rows.take_while(|row| row.contains("| `http") || row.contains("| `start")) {
+        let quoted: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let (action, doubt) = Action::parse(quoted[0]).unwrap();
+        let parameter = quoted[1].trim_start_matches("http:");
+        assert_eq!(action.parameter, parameter, "{row}");
+        assert_eq!(doubt.is_some(), quoted.len() > 2, "{row}");
+        for clear in &quoted[2..] {
+            assert_eq!(Action::parse(clear).unwrap().1, None, "{row}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 4);
+    for verb in Verb::ALL {
+        assert!(CHAPTER.contains(&format!("`{verb}`")), "{verb}");
+    }
+}
+
+#[test]
+fn every_setting_that_can_be_read_is_in_the_chapter() {
+    let text =
+        [include_str!("angelize_files/agl.settings"), include_str!("angelize_files/shop.service")];
+    let keys = text
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter_map(|line| line.strip_prefix("\t\"")?.split_once("\":").map(|(key, _)| key));
+    let mut count = 0;
+    for key in keys {
+        assert!(CHAPTER.contains(&format!("`{key}`")), "{key}");
+        count += 1;
+    }
+    assert_eq!(count, 36);
 }

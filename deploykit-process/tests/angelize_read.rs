@@ -102,15 +102,15 @@ fn values_of_a_wrong_type_are_all_told_with_what_was_expected() {
     assert_eq!(
         found,
         [
-            "agl.settings:4:13: expected true or false for `Disabled`, found a number",
             "agl.settings:2:8: expected a text for `Run`, found a number",
             "agl.settings:3:10: expected a whole number from -2147483647 to 2147483647 for `Level`, found a text",
-            "agl.settings:9:7: expected a text for `OS`, found a list",
+            "agl.settings:4:13: expected true or false for `Disabled`, found a number",
             "agl.settings:5:10: expected a list of texts for `Start`, found a text",
-            "agl.settings:10:17: expected some of soReplaceEnv, soWinJobCloseChildren, soRedirectLogRotateCompress for `StartOptions`, found \"soX\"",
-            "agl.settings:7:20: expected a whole number from -2147483647 to 2147483647 for `AbortExitCodes`, found 1.5",
             "agl.settings:6:11: expected a text for `Watch`, found a number",
+            "agl.settings:7:20: expected a whole number from -2147483647 to 2147483647 for `AbortExitCodes`, found 1.5",
             "agl.settings:8:18: expected a whole number from 0 to 2147483647 for `WatchDelaySec`, found -1",
+            "agl.settings:9:7: expected a text for `OS`, found a list",
+            "agl.settings:10:17: expected some of soReplaceEnv, soWinJobCloseChildren, soRedirectLogRotateCompress for `StartOptions`, found \"soX\"",
         ]
     );
 }

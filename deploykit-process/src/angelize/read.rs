@@ -89,7 +89,11 @@ impl Source {
 pub fn read(sources: &[Source]) -> Result<AngelizeSettings, SettingsError> {
     let mut reading = Reading::default();
     for source in sources {
+        let (problems, warnings) = reading.noticed.len();
         reading.file(&Document::new(&source.file, &source.text));
+        // The files stay in the order in which they were given.
+        reading.noticed.problems[problems..].sort_by(|a, b| a.place.cmp(&b.place));
+        reading.noticed.warnings[warnings..].sort_by(|a, b| a.place.cmp(&b.place));
     }
     reading.finish()
 }
@@ -293,7 +297,6 @@ fn name(table: &mut Table<'_, '_>, place: &Place) -> String {
 fn os(table: &mut Table<'_, '_>) -> String {
     let os = match table.value("OS") {
         Some(Value::NumberLit(number)) if number.value == "0" => String::new(),
-        Some(Value::NumberLit(number)) => number.value.to_owned(),
         _ => table.text("OS"),
     };
     let os = os.strip_prefix("os").unwrap_or(&os);
@@ -309,7 +312,7 @@ fn start_options(table: &mut Table<'_, '_>) -> StartOptions {
         };
         let [replace, job, compress] =
             ["soReplaceEnv", "soWinJobCloseChildren", "soRedirectLogRotateCompress"].map(is);
-        if !given.is_empty() && !(replace || job || compress) {
+        if !(given.is_empty() || replace || job || compress) {
             let (names, place) = (START_OPTIONS.join(", "), table.place("StartOptions"));
             let message = format!("expected some of {names} for `StartOptions`, found {given:?}");
             table.noticed().problems.extend(place.map(|place| Problem::new(place, message)));

@@ -18,6 +18,13 @@ pub(super) struct Noticed {
     pub(super) warnings: Vec<Problem>,
 }
 
+impl Noticed {
+    /// How many problems, and how many warnings.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.problems.len(), self.warnings.len())
+    }
+}
+
 /// Reads values by their keys, and notes what does not fit.
 pub(super) struct Table<'a, 't> {
     document: &'t Document<'a>,

@@ -58,7 +58,8 @@ impl Writer<'_> {
         match &start.program {
             Some(program) => self.command(program),
             None => {
-                self.notes.changed("Start", "starts no program that is supervised: no `command`")
+                let text = "starts no program that is supervised: no `command`";
+                self.notes.changed("Start", text);
             }
         }
         if start.more {
