@@ -131,8 +131,7 @@ fn names_become_names_of_units_and_stay_different() {
     let table: Table = result.toml.parse().unwrap();
     let names: Vec<_> =
         table["service"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
-    assert_eq!(names[..2], ["Shop-Front", "shop-front"]);
-    assert_eq!(names[3], "service");
+    assert_eq!(names, ["Shop-Front", "shop-front", "Shop-Front-2", "service"]);
 }
 
 #[test]

@@ -170,6 +170,7 @@ mod tests {
             (r#"x "" '' a\ b"#, &["x", "", "", "a b"]),
             (r#"x "a\"b\\c\d" 'a\b' \\ \'"#, &["x", r#"a"b\c\d"#, r"a\b", r"\", "'"]),
             ("x --port=80 ü=ä", &["x", "--port=80", "ü=ä"]),
+            ("x \"a\\\nb\" c\\\nd", &["x", "ab", "cd"]),
             ("x a~b c#d '~' \"*\" \\$HOME", &["x", "a~b", "c#d", "~", "*", "$HOME"]),
         ] {
             assert_eq!(split_command(line).unwrap(), words, "{line}");
