@@ -3,8 +3,10 @@
 //! that want a supervisor inside.
 
 pub mod angelize;
+mod backend;
 pub mod control;
 mod definition;
+mod describe;
 pub mod log;
 pub mod machine;
 pub mod manager;
@@ -12,5 +14,12 @@ pub mod policy;
 pub mod spawn;
 pub mod table;
 
+pub use backend::{Processes, socket};
 pub use definition::{Definition, Readiness};
+pub use describe::{Undescribed, describe};
 pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};
+
+/// Adds the service backend `process` to a registry.
+pub fn register(registry: &mut deploykit_core::Registry) {
+    registry.service("process", std::sync::Arc::new(Processes::construct));
+}

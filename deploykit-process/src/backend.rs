@@ -1,0 +1,268 @@
+//! The service backend `process`: services under a process manager that runs beside, and that is asked
+//! over its socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use deploykit_core::config::{Config, ServiceSpec};
+use deploykit_core::traits::{
+    BackendError, BoxError, Instance, InstanceName, Manner, Release, ServiceState, ServiceStatus,
+    Supervisor, SupervisorError, Switching,
+};
+use deploykit_core::{BackendRequest, Context, Layout, ReleaseId, Timestamp, releases_in_use};
+
+use crate::control::{Client, ClientError};
+use crate::definition::Definition;
+use crate::describe::describe;
+use crate::machine::{Next, Phase, Reason};
+use crate::manager::InstanceStatus;
+
+/// Where the manager of an application answers.
+pub fn socket(layout: &Layout) -> Utf8PathBuf {
+    layout.private().join("control")
+}
+
+/// How often it is looked whether somebody wants it to end meanwhile.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// Runs the services of `[[service]]` under the process manager of the application, which `deploykit up`
+/// runs.
+#[derive(Debug)]
+pub struct Processes {
+    specs: Vec<ServiceSpec>,
+    layout: Layout,
+}
+
+impl Processes {
+    /// Makes it of a configuration.
+    ///
+    /// # Errors
+    /// When no service is described, and when one wants what cannot be done here.
+    pub fn construct(request: &BackendRequest<'_>) -> Result<Arc<dyn Supervisor>, BoxError> {
+        Ok(Arc::new(Self::new(request.config, request.layout)?))
+    }
+
+    fn new(config: &Config, layout: &Layout) -> Result<Self, BoxError> {
+        let specs = config.service.services.clone();
+        if specs.is_empty() {
+            return Err("it needs [[service]] with what is to run".into());
+        }
+        for spec in &specs {
+            describe(spec, "", layout.root(), layout.root())?;
+        }
+        Ok(Self { specs, layout: layout.clone() })
+    }
+
+    fn client(&self) -> Result<Client, SupervisorError> {
+        Ok(Client::connect(&socket(&self.layout)).map_err(failed)?)
+    }
+
+    fn definitions(&self, release: &dyn Release) -> Result<Vec<Definition>, SupervisorError> {
+        let (id, root) = (release.id().as_str(), release.root());
+        let one = |spec| describe(spec, id, root, self.layout.root());
+        let all: Result<Vec<_>, _> = self.specs.iter().map(one).collect();
+        Ok(all.map_err(BackendError::new)?.into_iter().flatten().collect())
+    }
+
+    /// Starts these anew, all that are defined where none is named, and waits until they are up.
+    fn start(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        names: &[String],
+    ) -> Result<(), SupervisorError> {
+        ctx.check()?;
+        let definitions = self.definitions(release)?;
+        let longest =
+            definitions.iter().map(|one| one.course.start_timeout + one.course.stop_timeout);
+        let longest = longest.max().unwrap_or_default() + GLANCE;
+        let mut client = self.client()?;
+        client.define(definitions).map_err(failed)?;
+        client.restart(names).map_err(failed)?;
+        let begun = ctx.now();
+        loop {
+            let found = client.settle(names, GLANCE).map_err(failed)?;
+            if let Some(ill) = found.iter().find(|one| has_failed(one)) {
+                return Err(ill_of(ill));
+            }
+            if found.iter().all(|one| state(one) == ServiceState::Running) {
+                return Ok(());
+            }
+            ctx.check()?;
+            let spent = ctx.now().since(begun);
+            let over = spent >= longest || ctx.remaining().is_some_and(|left| left.is_zero());
+            if let Some(slow) = found.iter().find(|one| over && state(one) != ServiceState::Running)
+            {
+                let what = format!(
+                    "{} is not up after {} s: {}",
+                    slow.name,
+                    spent.as_secs(),
+                    detail(slow)
+                );
+                return Err(BackendError::new(what).into());
+            }
+        }
+    }
+}
+
+/// Whether it has ended since it was asked to run, without having been up.
+fn has_failed(one: &InstanceStatus) -> bool {
+    matches!(one.phase, Phase::Down(Reason::Failed(_))) || one.restarts > 0
+}
+
+fn ill_of(one: &InstanceStatus) -> SupervisorError {
+    BackendError::new(format!("{} has failed: {}", one.name, detail(one))).into()
+}
+
+fn failed(error: ClientError) -> SupervisorError {
+    let hint = match &error {
+        ClientError::Nobody { .. } => {
+            Some("`deploykit up` runs the services, and is asked by every other command".to_owned())
+        }
+        _ => None,
+    };
+    BackendError::new(error).hint(hint).of_the_host().into()
+}
+
+/// The state of an instance, as the engine calls it.
+fn state(one: &InstanceStatus) -> ServiceState {
+    match &one.phase {
+        Phase::Running | Phase::Down(Reason::Done) => ServiceState::Running,
+        Phase::Down(Reason::Unwanted) => ServiceState::Stopped,
+        Phase::Down(Reason::Failed(_)) => ServiceState::Failed,
+        Phase::Stopping(Next::Nothing) => ServiceState::Stopped,
+        Phase::Waiting | Phase::Starting | Phase::Pausing | Phase::Stopping(_) => {
+            ServiceState::Starting
+        }
+    }
+}
+
+fn detail(one: &InstanceStatus) -> String {
+    let last = one.last_end.as_deref().unwrap_or_default();
+    let said = one.text.as_deref().map(|text| format!(", says {text:?}")).unwrap_or_default();
+    let text = match &one.phase {
+        Phase::Running => format!("{} runs{said}", one.name),
+        Phase::Down(Reason::Done) => format!("{} has done its work", one.name),
+        Phase::Down(Reason::Unwanted) => format!("{} is down", one.name),
+        Phase::Down(Reason::Failed(why)) => format!("{} is down: {why}", one.name),
+        Phase::Waiting => format!("{} waits for what it needs", one.name),
+        Phase::Starting => format!("{} is not ready yet{said}", one.name),
+        Phase::Pausing => format!("{} {last}, and is to be started again", one.name),
+        Phase::Stopping(_) => format!("{} is about to end", one.name),
+    };
+    text.replace(['\n', '\r'], " ")
+}
+
+fn instance(one: &InstanceStatus, now: Timestamp) -> Instance {
+    let mut instance = Instance::new(&*one.name, state(one));
+    instance.detail = detail(one);
+    instance.pid = one.pid;
+    let millis = one.up.and_then(|up| i64::try_from(up.as_millis()).ok());
+    instance.since = millis.map(|up| Timestamp::from_millis(now.as_millis() - up));
+    instance.restarts = one.restarts;
+    instance.release = one.release.parse().ok();
+    instance
+}
+
+/// How bad a state is.
+fn rank(state: ServiceState) -> u8 {
+    match state {
+        ServiceState::Running => 0,
+        ServiceState::Starting => 2,
+        ServiceState::Stopped => 3,
+        ServiceState::Failed => 4,
+        _ => 1,
+    }
+}
+
+impl Supervisor for Processes {
+    fn name(&self) -> &str {
+        "process"
+    }
+
+    fn switching(&self) -> Switching {
+        Switching::Restart
+    }
+
+    fn is_cheap_to_ask(&self) -> bool {
+        true
+    }
+
+    fn instances(&self) -> Vec<InstanceName> {
+        let of = |spec: &ServiceSpec| match spec.count {
+            None => vec![InstanceName::new(&*spec.name, None)],
+            Some(count) => (1..=count)
+                .map(|number| InstanceName::new(&*spec.name, Some(&*number.to_string())))
+                .collect(),
+        };
+        self.specs.iter().flat_map(of).collect()
+    }
+
+    fn preflight(&self, _: &Context, _: Option<&dyn Release>) -> Result<(), SupervisorError> {
+        self.client()?.status().map(drop).map_err(failed)
+    }
+
+    fn restart(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        _: Manner,
+    ) -> Result<(), SupervisorError> {
+        self.start(ctx, release, &[])
+    }
+
+    fn restart_instance(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        instance: &InstanceName,
+        _: Manner,
+    ) -> Result<(), SupervisorError> {
+        if !self.instances().contains(instance) {
+            return Err(SupervisorError::Unsupported {
+                what: "restart an instance it does not have",
+            });
+        }
+        self.start(ctx, release, &[instance.to_string()])
+    }
+
+    fn stop(&self, ctx: &Context) -> Result<(), SupervisorError> {
+        let mut client = self.client()?;
+        client.down(&[]).map_err(failed)?;
+        loop {
+            let found = client.settle(&[], GLANCE).map_err(failed)?;
+            if found.iter().all(|one| one.pid.is_none()) {
+                return Ok(());
+            }
+            ctx.check()?;
+        }
+    }
+
+    fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError> {
+        let found = self.client()?.status().map_err(failed)?;
+        let Some(worst) = found.iter().rev().max_by_key(|one| rank(state(one))) else {
+            return Ok(ServiceStatus::new(ServiceState::Stopped, "nothing has been started yet"));
+        };
+        let text = match state(worst) {
+            ServiceState::Running if found.len() > 1 => format!("{} processes run", found.len()),
+            _ => detail(worst),
+        };
+        let mut status = ServiceStatus::new(state(worst), text);
+        status.instances = found.iter().map(|one| instance(one, ctx.now())).collect();
+        Ok(status)
+    }
+
+    fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {
+        let mut used = releases_in_use(&self.layout)?;
+        // Where nobody answers, what works in a release is found as it is everywhere.
+        let told = Client::connect(&socket(&self.layout)).and_then(|mut client| client.status());
+        let told = told.unwrap_or_default();
+        used.extend(
+            told.iter().filter(|one| one.pid.is_some()).filter_map(|one| one.release.parse().ok()),
+        );
+        used.sort();
+        used.dedup();
+        Ok(used)
+    }
+}
