@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 
 use deploykit_core::Timestamp;
 use memchr::{memchr, memchr_iter, memrchr};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use super::file::{Dropped, LogFile, NOBODY};
 use super::source::HELD;
@@ -91,12 +93,26 @@ impl LogFile {
         let written = if head.is_empty() {
             write_whole(&self.file, part)
         } else {
-            write_whole(&self.file, &[&head, part].concat())
+            self.write_reserved(&[&head, part].concat())
         };
         match written {
             Ok(()) => self.appended(by, head.len(), part, now),
             Err((written, error)) => self.failed(by, head.len(), part, written, error),
         }
+    }
+
+    /// While lines are dropped it is asked first whether there is room, so that nothing is written that
+    /// must be taken back: somebody may be reading.
+    fn write_reserved(&self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        if self.dropped.is_some() {
+            let length = bytes.len() as u64;
+            match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.size, length) {
+                Err(Errno::NOSPC | Errno::DQUOT) => return Err((0, Errno::NOSPC.into())),
+                // Not every file system can do it.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        write_whole(&self.file, bytes)
     }
 
     fn appended(&mut self, by: u64, head: usize, part: &[u8], now: Timestamp) {

@@ -142,8 +142,8 @@ impl Opened {
         there.zip(self.metadata()).is_some_and(|(there, ours)| !same(&there, &ours))
     }
 
-    /// Whether the file is shorter than what was read of it.
-    pub(super) fn was_emptied(&self, read: u64) -> bool {
-        self.metadata().is_some_and(|metadata| metadata.len() < read)
+    /// The length of the file, when it is shorter than what was read of it.
+    pub(super) fn shortened(&self, read: u64) -> Option<u64> {
+        self.metadata().map(|metadata| metadata.len()).filter(|length| *length < read)
     }
 }

@@ -32,6 +32,16 @@ impl Lines {
         self.offset
     }
 
+    /// Forgets what was cut off. When that is only of a line that was not whole yet, the disk was full
+    /// as it was written; otherwise the file was emptied, and begins anew. Says where to go on.
+    pub(super) fn cut(&mut self, length: u64) -> u64 {
+        let whole = self.offset - self.begun.len() as u64;
+        let left = length.checked_sub(whole).and_then(|left| usize::try_from(left).ok());
+        self.begun.truncate(left.unwrap_or(0));
+        self.offset = if left.is_some() { length } else { 0 };
+        self.offset
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8], index: &IndexReader, give: &mut dyn FnMut(Line)) {
         let mut from = 0;
         for end in memchr_iter(b'\n', bytes) {
@@ -102,4 +112,24 @@ fn parse_json(line: &[u8]) -> Option<Line> {
 
 fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_a_line_is_not_told_and_an_emptied_file_begins_anew() {
+        let mut lines = Lines::new(LogFormat::Plain, 0);
+        let (index, mut seen) = (IndexReader::default(), Vec::new());
+        let mut push = |lines: &mut Lines, text: &str| {
+            lines.push(text.as_bytes(), &index, &mut |line| seen.push(line.text));
+        };
+        push(&mut lines, "one\ntwo half");
+        assert_eq!(lines.cut(7), 7);
+        push(&mut lines, "\nthree\nfour");
+        assert_eq!(lines.cut(13), 0, "a line that was told is gone");
+        push(&mut lines, "new\n");
+        assert_eq!(seen, ["one", "two", "three", "new"]);
+    }
 }

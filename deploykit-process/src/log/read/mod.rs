@@ -142,9 +142,8 @@ impl Reading<'_> {
             // In this order: what was written before the renaming is there when it is read after it.
             let over = !file.live || file.was_renamed(self.settings);
             file.index.refresh();
-            if file.was_emptied(lines.offset()) {
-                file.skip(0)?;
-                lines = Lines::new(self.settings.format, 0);
+            if let Some(length) = file.shortened(lines.offset()) {
+                file.skip(lines.cut(length))?;
             }
             if !self.pour(&mut file, &mut lines, u64::MAX)? {
                 return Ok(());
