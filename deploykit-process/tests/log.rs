@@ -103,11 +103,13 @@ fn at_shutdown_everything_that_is_in_the_pipes_is_written() {
     let (place, collector) = (place(), collector());
     let settings = LogSettings::new(&place.dir, "web");
     let log = collector.open(settings.clone()).unwrap();
+    collector.note(&log, "the service is ended");
     let mut writers = Vec::new();
+    let mut ends = Vec::new();
     for number in 0..20 {
         let (reader, mut writer) = pipe();
         write!(writer, "line {number}\nhalf {number}").unwrap();
-        collector.add(reader, Stream::Out, &log).unwrap();
+        ends.push(collector.add(reader, Stream::Out, &log).unwrap());
         writers.push(writer);
     }
     assert!(collector.drain(LONG));
@@ -115,7 +117,9 @@ fn at_shutdown_everything_that_is_in_the_pipes_is_written() {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
     lines.dedup();
-    assert_eq!(lines.len(), 40);
+    assert_eq!(lines.len(), 41);
+    assert!(lines.contains(&"deploykit: the service is ended"));
+    assert!(ends.iter().all(|end| end.has_ended() && end.catch_up(LONG)));
     assert!(writers[0].write_all(b"x").is_err(), "nobody reads any more");
 }
 

@@ -22,8 +22,8 @@ pub(super) type Tell = Arc<dyn Fn(LogEvent) + Send + Sync>;
 
 /// Reads the pipes of all services and writes their logs, in a thread of its own.
 ///
-/// It sleeps while nobody writes. When it is dropped the thread ends, and what is in the pipes is not
-/// read any more: see [`drain`](Self::drain).
+/// It sleeps while nobody writes. When it is dropped the thread ends and the pipes are closed, so that
+/// what is in them is lost, and who writes to them gets an error: see [`drain`](Self::drain).
 pub struct Collector {
     orders: Arc<Orders>,
     compressor: Compressor,
@@ -40,6 +40,11 @@ pub(super) enum Order {
         until: Instant,
         done: mpsc::Sender<bool>,
     },
+    /// Write a line of ours.
+    Note {
+        log: SharedLog,
+        text: String,
+    },
     End,
 }
 
@@ -47,19 +52,28 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Orders {
     pub(super) bell: OwnedFd,
-    list: Mutex<Vec<Order>>,
+    /// None when the thread has ended.
+    list: Mutex<Option<Vec<Order>>>,
 }
 
 impl Orders {
     fn give(&self, order: Order) {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        // Without the thread the order is dropped, and who waits for it hears of that at once.
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(list) = list.as_mut() else { return };
+        list.push(order);
         // It fails only when the bell rings already.
         let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 
     pub(super) fn take(&self) -> Vec<Order> {
         let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
-        std::mem::take(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn close(&self) {
+        *self.list.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn catch_up(&self, of: Option<u64>, timeout: Duration) -> Receiver<bool> {
@@ -88,7 +102,7 @@ impl Collector {
         let tell: Tell = Arc::new(tell);
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let bell = bell.map_err(|error| wrong(error.into()))?;
-        let orders = Arc::new(Orders { bell, list: Mutex::default() });
+        let orders = Arc::new(Orders { bell, list: Mutex::new(Some(Vec::new())) });
         let pipes = Pipes::new(Arc::clone(&orders), Arc::clone(&tell)).map_err(wrong)?;
         let thread = std::thread::Builder::new().name("log".to_owned());
         thread.spawn(move || pipes.run()).map_err(wrong)?;
@@ -109,7 +123,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// The descriptor is not one that can be waited for.
+    /// The descriptor cannot be made one that does not block. Of what goes wrong later an event tells.
     pub fn add(&self, end: OwnedFd, stream: Stream, log: &SharedLog) -> Result<Pipe, LogError> {
         let wrong = |error: rustix::io::Errno| LogError::Collect { source: error.into() };
         rustix::io::ioctl_fionbio(&end, true).map_err(wrong)?;
@@ -120,6 +134,11 @@ impl Collector {
         let entry = Entry::new(id, end, stream, log.clone(), Arc::clone(&pipe.shared));
         self.orders.give(Order::Add(entry));
         Ok(pipe)
+    }
+
+    /// Writes a line of ours to the log, from the thread: the caller does not wait for the disk.
+    pub fn note(&self, log: &SharedLog, text: impl Into<String>) {
+        self.orders.give(Order::Note { log: log.clone(), text: text.into() });
     }
 
     /// At shutdown: writes everything that is in the pipes, lines without an end too, and ends the

@@ -17,7 +17,7 @@ const LOOK: i64 = 1000;
 /// Who has written half a line when nobody will go on with it. No source has this number.
 pub(super) const NOBODY: u64 = 0;
 
-/// The live file of a log, `DIR/NAME.log`, and its rotation.
+/// The live file of a log, `DIR/NAME.log`, and its rotation. There is one of it for a log at a time.
 #[derive(Debug)]
 pub struct LogFile {
     pub(super) settings: LogSettings,
@@ -59,7 +59,8 @@ impl LogFile {
         };
         let dir = &settings.dir;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(wrong(dir))?;
-        names::sweep(&settings).map_err(wrong(dir))?;
+        // What cannot be removed does no harm.
+        let _ = names::sweep(&settings);
         let path = names::live(&settings);
         let file = open_to_append(&path).map_err(wrong(&path))?;
         let mut log = Self {

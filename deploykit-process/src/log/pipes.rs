@@ -56,6 +56,12 @@ pub(super) struct Pipes {
     buffer: Vec<u8>,
 }
 
+impl Drop for Pipes {
+    fn drop(&mut self) {
+        self.orders.close();
+    }
+}
+
 /// What came of one look at a pipe.
 enum Look {
     Read(usize),
@@ -107,6 +113,10 @@ impl Pipes {
                     let in_time = self.drain(until);
                     let _ = done.send(in_time);
                     return false;
+                }
+                Order::Note { log, text } => {
+                    let events = log.lock().note(&text, Timestamp::now());
+                    events.into_iter().for_each(|event| (self.tell)(event));
                 }
                 Order::End => return false,
             }

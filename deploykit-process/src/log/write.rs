@@ -106,10 +106,10 @@ impl LogFile {
     fn write_reserved(&self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         if self.dropped.is_some() {
             let length = bytes.len() as u64;
-            match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.size, length) {
-                Err(Errno::NOSPC | Errno::DQUOT) => return Err((0, Errno::NOSPC.into())),
-                // Not every file system can do it.
-                Ok(()) | Err(_) => {}
+            let room = fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.size, length);
+            // Not every file system can do it: what else goes wrong is left to the writing.
+            if let Err(error @ (Errno::NOSPC | Errno::DQUOT)) = room {
+                return Err((0, error.into()));
             }
         }
         write_whole(&self.file, bytes)

@@ -87,7 +87,7 @@ fn what_cannot_be_compressed_stays_and_is_told_of() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
     let compressor = Compressor::new(move |event| sink.lock().unwrap().push(event));
-    let log = LogFile::open(settings.clone(), &compressor).unwrap();
+    let log = LogFile::open(settings, &compressor).unwrap();
     compressor.wait();
     let told = told.lock().unwrap();
     assert!(

@@ -45,7 +45,8 @@ pub struct Line {
 /// Hands over the lines that are asked for.
 ///
 /// A line whose time is not known is not left out because of it. Ends early, without an error, when
-/// `cancelled` says so, which is asked at least four times a second.
+/// `cancelled` says so, which is asked at least four times a second. Whoever follows more slowly than
+/// files are removed misses what was in them.
 ///
 /// # Errors
 ///
@@ -58,7 +59,9 @@ pub fn read(
 ) -> Result<(), LogError> {
     names::check(settings)?;
     let wrong = |source| LogError::Read { path: names::live(settings), source };
-    Reading { settings, request, cancelled, held: VecDeque::new(), on_line }.run().map_err(wrong)
+    Reading { settings, request, cancelled, held: VecDeque::new(), buffer: vec![0; READ], on_line }
+        .run()
+        .map_err(wrong)
 }
 
 struct Reading<'a> {
@@ -67,6 +70,7 @@ struct Reading<'a> {
     cancelled: &'a dyn Fn() -> bool,
     /// The last lines until a time, of which later ones push out the first.
     held: VecDeque<Line>,
+    buffer: Vec<u8>,
     on_line: &'a mut dyn FnMut(Line),
 }
 
@@ -164,7 +168,19 @@ impl Reading<'_> {
 
     /// Hands over the lines up to this place, or to the end of the file. Whether to go on.
     fn pour(&mut self, file: &mut Opened, lines: &mut Lines, end: u64) -> io::Result<bool> {
-        let mut buffer = vec![0; READ];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.pour_through(file, lines, end, &mut buffer);
+        self.buffer = buffer;
+        result
+    }
+
+    fn pour_through(
+        &mut self,
+        file: &mut Opened,
+        lines: &mut Lines,
+        end: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<bool> {
         loop {
             if (self.cancelled)() {
                 return Ok(false);

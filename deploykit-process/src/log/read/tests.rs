@@ -56,7 +56,7 @@ impl Place {
     /// As of a process that has opened it then: the age of a file is not kept over a restart in tests.
     fn open_at(&self, number: u64) -> LogFile {
         let mut log = self.open();
-        log.born = (log.size > 0).then(|| at(number / 3 * 3 - if number % 3 == 0 { 3 } else { 0 }));
+        log.born = (log.size > 0).then(|| at((number - 1) / 3 * 3));
         log
     }
 
