@@ -98,3 +98,17 @@ fn what_cannot_be_compressed_stays_and_is_told_of() {
     assert!(!names::packed_of(&path).1.exists());
     drop(log);
 }
+
+#[test]
+fn when_fewer_files_are_kept_than_before_the_others_are_removed_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(&directory);
+    settings.keep = 1;
+    for (number, text) in [(1, "one\n"), (2, "two\n"), (3, "three\n")] {
+        std::fs::write(names::target(&settings, Timestamp::from_millis(0), number), text).unwrap();
+    }
+    let compressor = Compressor::new(|event| panic!("{event:?}"));
+    let _log = LogFile::open(settings.clone(), &compressor).unwrap();
+    compressor.wait();
+    assert_eq!(unpacked(&settings), ["three\n"]);
+}
