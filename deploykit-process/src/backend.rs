@@ -7,21 +7,32 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use deploykit_core::config::{Config, ServiceSpec};
 use deploykit_core::traits::{
-    BackendError, BoxError, Instance, InstanceName, Manner, Release, ServiceState, ServiceStatus,
-    Supervisor, SupervisorError, Switching,
+    BackendError, BoxError, Instance, InstanceName, LogLine, LogRequest, Manner, Release,
+    ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
 };
 use deploykit_core::{BackendRequest, Context, Layout, ReleaseId, Timestamp, releases_in_use};
 
 use crate::control::{Client, ClientError};
 use crate::definition::Definition;
 use crate::describe::describe;
+use crate::kept;
+use crate::log::{self, ReadRequest};
 use crate::machine::{Next, Phase, Reason};
 use crate::manager::InstanceStatus;
+use crate::reading::read_all;
 
 /// Where the manager of an application answers.
 pub fn socket(layout: &Layout) -> Utf8PathBuf {
     layout.private().join("control")
 }
+
+/// Where the output of the services of an application is kept.
+pub fn log_dir(layout: &Layout) -> Utf8PathBuf {
+    layout.private().join("services")
+}
+
+/// So many lines tell what went wrong.
+const LAST_LINES: usize = 20;
 
 /// How often it is looked whether somebody wants it to end meanwhile.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -84,7 +95,7 @@ impl Processes {
         loop {
             let found = client.settle(names, GLANCE).map_err(failed)?;
             if let Some(ill) = found.iter().find(|one| has_failed(one)) {
-                return Err(ill_of(ill));
+                return Err(ill_of(ill, self.lines_of(ctx, &ill.name, begun)));
             }
             if found.iter().all(|one| state(one) == ServiceState::Running) {
                 return Ok(());
@@ -100,9 +111,41 @@ impl Processes {
                     spent.as_secs(),
                     detail(slow)
                 );
-                return Err(BackendError::new(what).into());
+                let lines = self.lines_of(ctx, &slow.name, begun);
+                return Err(BackendError::new(what).tail(lines).into());
             }
         }
+    }
+}
+
+impl Processes {
+    /// The last lines that an instance has written since then.
+    fn lines_of(&self, ctx: &Context, name: &str, since: Timestamp) -> Vec<String> {
+        let mut request = ReadRequest::default();
+        (request.since, request.lines) = (Some(since), Some(LAST_LINES));
+        let mut lines = Vec::new();
+        let settings = kept::settings(&log_dir(&self.layout), name);
+        // What cannot be read is not there to be told.
+        let _ = log::read(&settings, &request, &|| ctx.check().is_err(), &mut |line| {
+            lines.push(line.text);
+        });
+        lines
+    }
+
+    /// The instances that are meant by names of their own, or of their services.
+    fn meant(&self, names: &[String]) -> Result<Vec<String>, SupervisorError> {
+        let all = self.instances();
+        let is_meant = |one: &&InstanceName| {
+            let named = |name: &String| *name == one.to_string() || *name == one.service;
+            names.is_empty() || names.iter().any(named)
+        };
+        let meant: Vec<String> = all.iter().filter(is_meant).map(ToString::to_string).collect();
+        if meant.is_empty() {
+            let known: Vec<String> = all.iter().map(ToString::to_string).collect();
+            let error = BackendError::new(format!("there is no service {}", names.join(", ")));
+            return Err(error.hint(format!("there are: {}", known.join(", "))).into());
+        }
+        Ok(meant)
     }
 }
 
@@ -111,8 +154,9 @@ fn has_failed(one: &InstanceStatus) -> bool {
     matches!(one.phase, Phase::Down(Reason::Failed(_))) || one.restarts > 0
 }
 
-fn ill_of(one: &InstanceStatus) -> SupervisorError {
-    BackendError::new(format!("{} has failed: {}", one.name, detail(one))).into()
+fn ill_of(one: &InstanceStatus, lines: Vec<String>) -> SupervisorError {
+    let what = format!("{} has failed: {}", one.name, detail(one));
+    BackendError::new(what).tail(lines).into()
 }
 
 fn failed(error: ClientError) -> SupervisorError {
@@ -251,6 +295,35 @@ impl Supervisor for Processes {
         let mut status = ServiceStatus::new(state(worst), text);
         status.instances = found.iter().map(|one| instance(one, ctx.now())).collect();
         Ok(status)
+    }
+
+    fn last_lines(&self, ctx: &Context, since: Timestamp) -> Vec<String> {
+        let told =
+            self.client().ok().and_then(|mut client| client.status().ok()).unwrap_or_default();
+        let is_ill =
+            |one: &&InstanceStatus| state(one) != ServiceState::Running || one.restarts > 0;
+        let ill: Vec<String> = told.iter().filter(is_ill).map(|one| one.name.clone()).collect();
+        // Where one is to blame, what the others say is in the way.
+        let all = || self.instances().iter().map(ToString::to_string).collect();
+        let names: Vec<String> = if ill.is_empty() { all() } else { ill };
+        let several = names.len() > 1;
+        let of = |name: &String| {
+            let lines = self.lines_of(ctx, name, since).into_iter();
+            lines
+                .map(|line| if several { format!("{name}: {line}") } else { line })
+                .collect::<Vec<_>>()
+        };
+        names.iter().flat_map(of).collect()
+    }
+
+    fn logs(
+        &self,
+        ctx: &Context,
+        request: &LogRequest,
+        on_line: &mut dyn FnMut(LogLine),
+    ) -> Result<(), SupervisorError> {
+        let names = self.meant(&request.of)?;
+        read_all(ctx, &log_dir(&self.layout), &names, request, on_line)
     }
 
     fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {

@@ -150,7 +150,7 @@ mod tests {
             "count = 2\ndir = \"sub\"\nenv = { ME = \"{instance}\" }\n\
              env_files = [\"shared/a.env\", \"-/etc/b-{instance}.env\"]\nstop_signal = \"QUIT\"\n\
              umask = \"0077\"\nrequires = [\"db\"]\nready = \"notify\"\nrestart = \"on-failure\"\n\
-             stop_timeout = \"0s\"",
+             stop_timeout = \"7s\"",
         )
         .unwrap();
         let names: Vec<_> = all.iter().map(Definition::name).collect();
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!((two.stop_signal, two.umask), (nix::libc::SIGQUIT, 0o077));
         assert_eq!((&*two.needs, &two.readiness), (&["db".to_owned()][..], &Readiness::Notify));
         assert_eq!(two.course.rules.when, When::OnFailure);
-        assert_eq!(two.course.stop_timeout, Duration::ZERO);
+        assert_eq!(two.course.stop_timeout, Duration::from_secs(7));
         assert_eq!(two.limits.open_files, Some(65_536));
         let once = &described("ready = \"exit\"").unwrap()[0];
         assert_eq!((once.course.once, once.course.rules.when), (true, When::OnFailure));

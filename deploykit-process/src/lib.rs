@@ -7,16 +7,19 @@ mod backend;
 pub mod control;
 mod definition;
 mod describe;
+mod kept;
 pub mod log;
 pub mod machine;
 pub mod manager;
 pub mod policy;
+mod reading;
 pub mod spawn;
 pub mod table;
 
-pub use backend::{Processes, socket};
+pub use backend::{Processes, log_dir, socket};
 pub use definition::{Definition, Readiness};
 pub use describe::{Undescribed, describe};
+pub use kept::{Kept, LogKeeper, settings};
 pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};
 
 /// Adds the service backend `process` to a registry.

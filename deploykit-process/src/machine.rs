@@ -130,6 +130,17 @@ pub enum News {
     },
 }
 
+impl std::fmt::Display for News {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ExitedRetry { why } => write!(f, "{why}, and is started again"),
+            Self::ExitedNoRetry { why } => write!(f, "stays down: {why}"),
+            Self::Recovered => f.write_str("runs again"),
+            Self::Unwell { why } => write!(f, "is not well, and is started anew: {why}"),
+        }
+    }
+}
+
 /// What is fixed of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -211,7 +211,7 @@ impl Setup {
             (self.limits.stack, Resource::RLIMIT_STACK),
         ] {
             if let Some(limit) = limit {
-                setrlimit(resource, limit, limit)?;
+                set_limit(resource, limit)?;
             }
         }
         if let Some(identity) = &self.identity {
@@ -221,6 +221,18 @@ impl Setup {
         }
         close_the_rest();
         Ok(())
+    }
+}
+
+/// Sets a limit, or as much of it as this process may give away: who is not root raises nothing above what
+/// they were given.
+fn set_limit(resource: Resource, limit: u64) -> nix::Result<()> {
+    match setrlimit(resource, limit, limit) {
+        Err(nix::errno::Errno::EPERM) => {
+            let (_, most) = getrlimit(resource)?;
+            setrlimit(resource, limit.min(most), most)
+        }
+        result => result,
     }
 }
 

@@ -62,6 +62,8 @@ fn a_socket_is_taken_over_from_the_dead_and_from_nobody_else() {
     let taken = Server::start(Arc::clone(&manager), &path).unwrap_err();
     assert!(matches!(taken, ServerError::Taken { .. }), "{taken}");
     assert!(Client::connect(&path).unwrap().status().unwrap().is_empty());
+    // It ends though somebody has taken its socket away.
+    std::fs::remove_file(&path).unwrap();
     drop(server);
     std::fs::write(&path, "mine").unwrap();
     let error = Server::start(manager, &path).unwrap_err();

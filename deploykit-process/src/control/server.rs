@@ -46,6 +46,7 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     path: Utf8PathBuf,
+    listener: Arc<UnixListener>,
     thread: Option<JoinHandle<()>>,
     /// Nobody is answered any more.
     is_over: Arc<AtomicBool>,
@@ -62,16 +63,16 @@ impl Server {
     pub fn start(manager: Arc<Manager>, path: &Utf8Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Listen { path: path.to_owned(), source };
         clear(path)?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
+        let listener = Arc::new(UnixListener::bind(path).map_err(failed)?);
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let (end, ended) = channel();
         let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
+        let (over, accepts) = (Arc::clone(&is_over), Arc::clone(&listener));
         let thread = std::thread::Builder::new()
             .name("deploykit-control".into())
-            .spawn(move || serve(&listener, &manager, &end, &over))
+            .spawn(move || serve(&accepts, &manager, &end, &over))
             .map_err(failed)?;
-        Ok(Self { path: path.to_owned(), thread: Some(thread), is_over, ended })
+        Ok(Self { path: path.to_owned(), listener, thread: Some(thread), is_over, ended })
     }
 
     /// Waits until somebody asks for the end, but not longer than that; whether they have.
@@ -83,8 +84,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
-        // Whoever waits for the next client sees then that it is over.
-        let _ = UnixStream::connect(&self.path);
+        // Whoever waits for the next client is woken by that, wherever the socket is by now.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         let _ = std::fs::remove_file(&self.path);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

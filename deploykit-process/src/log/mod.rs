@@ -1,1 +1,38 @@
 //! What services write: files, their rotation, and reading them.
+//!
+//! # Theory of operation
+//!
+//! A service writes to pipes. One thread, the [`Collector`], reads them all and hands what it has read
+//! to a [`LogFile`], which lets only whole lines into `DIR/NAME.log`. Nothing lies in memory beyond one
+//! read and one unfinished line a pipe: when the disk is slow the pipe fills, and the service waits.
+//!
+//! A file that is full or old is renamed to `NAME-YYYYMMDD-HHMMSS-N.log`. `N` grows by one each time,
+//! and is what orders the files: a clock that goes back changes nothing. A thread that lives as long
+//! as there is something to do, at the lowest priority, compresses what was renamed.
+//!
+//! [`read`] goes through all of them in that order, and follows the live one across its renamings.
+//!
+//! What cannot be written, because the disk is full, is dropped and counted; see [`LogEvent`].
+
+mod collector;
+mod compress;
+mod encode;
+mod event;
+mod file;
+mod index;
+mod names;
+mod pipes;
+mod read;
+mod rotate;
+mod settings;
+mod source;
+mod tail;
+mod write;
+
+pub use collector::{Collector, Pipe};
+pub use compress::Compressor;
+pub use event::{LogError, LogEvent};
+pub use file::{LogFile, SharedLog};
+pub use read::{Line, ReadRequest, read};
+pub use settings::{LogFormat, LogSettings};
+pub use source::{Source, Stream};
