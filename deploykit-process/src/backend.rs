@@ -66,7 +66,7 @@ impl Processes {
     }
 
     fn client(&self) -> Result<Client, SupervisorError> {
-        Ok(Client::connect(&socket(&self.layout)).map_err(failed)?)
+        Client::connect(&socket(&self.layout)).map_err(failed)
     }
 
     fn definitions(&self, release: &dyn Release) -> Result<Vec<Definition>, SupervisorError> {

@@ -82,13 +82,8 @@ fn what_the_services_have_written_is_kept_and_tells_why_one_does_not_start() {
         std::thread::sleep(Duration::from_millis(10));
     }
     lines.sort();
-    let expected = [
-        "web@1: hello",
-        "web@1: trouble",
-        "web@2: hello",
-        "web@2: trouble",
-        "worker: working",
-    ];
+    let expected =
+        ["web@1: hello", "web@1: trouble", "web@2: hello", "web@2: trouble", "worker: working"];
     assert_eq!(lines, expected);
     let mut of_one = LogRequest::default();
     (of_one.of, of_one.lines) = (vec!["web".into()], Some(3));
@@ -112,7 +107,9 @@ fn what_the_services_have_written_is_kept_and_tells_why_one_does_not_start() {
     });
     assert!(matches!(result, Err(SupervisorError::Cancelled(_))), "{result:?}");
 
-    let ill = supervisor(layout, &script("web", "echo no such database >&2; exit 7"));
+    // It is not up before it says so.
+    let ill = script("web", "echo no such database >&2; exit 7") + "ready = \"notify\"\n";
+    let ill = supervisor(layout, &ill);
     let error = ill.restart(&ctx, &release, Manner::Usual).unwrap_err();
     assert!(error.to_string().contains("web has failed: web exited with code 7"), "{error}");
     assert!(error.tail().iter().any(|line| line == "no such database"), "{:?}", error.tail());
