@@ -131,3 +131,51 @@ fn the_timers_are_not_given_a_program_that_their_user_cannot_run() {
     assert!(error.contains("/usr/local/bin/deploykit unit install"), "{error}");
     assert_eq!(host.unit_files(), [""; 0]);
 }
+
+#[test]
+fn what_root_installs_for_an_ordinary_user_starts_at_boot_and_what_that_user_leaves_does_not() {
+    let services = |more: &str, count: u32| {
+        format!("{}{more}{QUICK}", service("web", &format!("count = {count}")))
+    };
+    let Some((host, app)) = shop(&service("web", "count = 2")) else { return };
+    allow(&host, "bob", &["web@1.service", "web@2.service", "new.service"]);
+    host.run(&app, &["deploy"]).expect(0);
+    host.configure(&app, &services(&service("new", ""), 1));
+    host.run_as_root(&app, &["unit", "install"]).expect(0);
+    assert_eq!(host.state("web@2"), "active", "the active release has it");
+    host.commit(&app, "two", &[]);
+    host.run(&app, &["deploy"]).expect(0);
+    let state = |unit: &str| (host.state(unit), host.property(unit, "UnitFileState"));
+    assert_eq!(state("new"), ("active".into(), "enabled".into()));
+    assert_eq!(state("web@2"), ("inactive".into(), "enabled".into()));
+    host.run(&app, &["check"]).expect(10).tells("unit web@2.service");
+    host.run_as_root(&app, &["unit", "install"]).expect(0);
+    assert_eq!(state("web@2"), ("inactive".into(), "disabled".into()));
+    assert_eq!(state("web@1"), ("active".into(), "enabled".into()));
+}
+
+#[test]
+fn whoever_gets_into_a_directory_in_another_way_is_not_refused() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/closed/shop");
+    host.sandbox.run("groupadd", &["shopdata"]);
+    host.sandbox.run("chgrp", &["shopdata", "/srv/closed"]);
+    host.sandbox.run("chmod", &["750", "/srv/closed"]);
+    let own = format!(
+        "[Service]\nUser=app\nSupplementaryGroups=shopdata\nWorkingDirectory={0}/active\n\
+         ExecStart={0}/active/serve\n",
+        app.root
+    );
+    host.write("/etc/systemd/system/own.service", &own);
+    host.systemctl(&["daemon-reload"]);
+    host.write(
+        &format!("{}/deploykit.toml", app.root),
+        &format!("repo.url = {:?}\nsystemd.unit = \"own\"\n{QUICK}", app.repo),
+    );
+    host.run(&app, &["deploy"]).expect(0);
+    let directives = "directives.Service.SupplementaryGroups = \"shopdata\"";
+    host.configure(&app, &format!("{}{QUICK}", service("web", directives)));
+    host.commit(&app, "two", &[]);
+    host.run(&app, &["deploy"]).expect(0);
+    assert_eq!((host.state("web"), host.state("own")), ("active".into(), "inactive".into()));
+}

@@ -320,3 +320,80 @@ fn several_that_start_slowly_are_each_given_their_time_after_a_kill() {
         assert_eq!(host.version(&app), format!("{name} two"));
     }
 }
+
+#[test]
+fn what_reloads_is_restarted_when_it_is_to_run_otherwise() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/shop");
+    let of = |mode: &str| {
+        let reload = "reload = [\"/bin/true\"]\non_deploy = \"reload\"\n";
+        service("web", &format!("{reload}env = {{ MODE = {mode:?} }}"))
+    };
+    configure(&host, &app, &[of("old")]);
+    host.deploy(&app);
+    let mode = || host.of_process("web", "environ").split('\0').any(|one| one == "MODE=old");
+    assert!(mode());
+    // A new release by another description, which ends at once: no reload would show it.
+    configure(&host, &app, &[of("new")]);
+    deploy_bad(&host, &app, 3);
+    assert!(mode(), "it is back, description and all");
+    host.deploy(&app);
+    assert!(!mode());
+    // The same release by another description.
+    configure(&host, &app, &[of("old")]);
+    host.deploy(&app);
+    assert!(mode());
+}
+
+#[test]
+fn an_installation_ends_nothing_that_serves_and_breaks_nothing_that_it_needs() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/shop");
+    let (plain, listening) = (service("web", ""), service("web", "listen = [\"8121\"]"));
+    configure(&host, &app, std::slice::from_ref(&plain));
+    host.install(&app);
+    host.deploy(&app);
+    let file = host.read("/etc/systemd/system/web.service");
+    let install = |service: &String| {
+        configure(&host, &app, std::slice::from_ref(service));
+        let told = host.json(&app, &["unit", "install"]);
+        assert_eq!(told["stopped"].as_array().unwrap().len(), 0, "{told}");
+    };
+    install(&listening);
+    let pid = host.pid("web");
+    host.systemctl(&["kill", "--signal=KILL", "web"]);
+    host.until("it runs again", || host.state("web") == "active" && host.pid("web") != pid);
+    install(&service("other", ""));
+    install(&plain);
+    assert_eq!(host.state("web"), "active");
+    assert_eq!(host.read("/etc/systemd/system/web.service"), file, "what serves is as it was");
+    let pid = host.pid("web");
+    host.systemctl(&["kill", "--signal=KILL", "web"]);
+    host.until("it runs again", || host.state("web") == "active" && host.pid("web") != pid);
+    // What somebody has changed is not lost with what nobody needs.
+    configure(&host, &app, &[service("extra", "")]);
+    host.run(&app, &["unit", "install"]).expect(0);
+    let extra = "/etc/systemd/system/extra.service";
+    let edited = host.read(extra).replace("UMask=0027", "UMask=0022");
+    host.write(extra, &edited);
+    install(&plain);
+    assert_eq!(host.read(&format!("{extra}.before-deploykit")), edited);
+    assert!(!host.exists(extra));
+}
+
+#[test]
+fn a_previous_release_that_ends_again_and_again_does_not_count_as_back() {
+    let Some(host) = Host::boot() else { return };
+    let app = host.app("/srv/shop");
+    let text = format!("{}{}", service("web", ""), QUICK.replace("100ms", "1s"));
+    host.configure(&app, &text);
+    // It runs well once.
+    let serve =
+        "#!/bin/sh\n[ ! -e /srv/shop/ill ] || { sleep 0.2; exit 1; }\nexec sleep infinity\n";
+    host.commit(&app, "one", &[("serve", serve)]);
+    host.deploy(&app);
+    host.write("/srv/shop/ill", "");
+    host.commit(&app, "bad", &[BAD]);
+    host.run(&app, &["deploy"]).expect(5).says("is not well either");
+    host.run(&app, &["check"]).expect(10).tells("is not served");
+}

@@ -36,6 +36,16 @@ impl Who {
         Some(Self { name: found.name, uid: found.uid, gids })
     }
 
+    /// The same user with further groups, by name or number.
+    pub(crate) fn with_groups(mut self, names: &[String]) -> Self {
+        let one = |name: &String| match name.parse() {
+            Ok(number) => Some(Gid::from_raw(number)),
+            Err(_) => Group::from_name(name).ok().flatten().map(|group| group.gid),
+        };
+        self.gids.extend(names.iter().filter_map(one));
+        self
+    }
+
     /// The first directory on the way to `path`, that one included, that this user may not enter, with its
     /// mode. Nothing where this process itself cannot look.
     pub(crate) fn barred_from(&self, path: &Utf8Path) -> Option<(Utf8PathBuf, u32)> {

@@ -41,8 +41,10 @@ impl Systemd {
     /// where that is deploykit's to decide.
     fn reload_files(&self, ctx: &Context) -> Result<(), SystemdError> {
         // Once for all instances: what there is to say of it is said once.
-        if self.describes_units() && !self.is_fresh.swap(true, Ordering::Relaxed) {
-            match unit::refresh(ctx, &self.bus(ctx)?, &self.config, &self.layout) {
+        if self.describes_units() && !self.is_fresh.load(Ordering::Relaxed) {
+            let bus = self.bus(ctx)?;
+            self.is_fresh.store(true, Ordering::Relaxed);
+            match unit::refresh(ctx, &bus, &self.config, &self.layout) {
                 Err(UnitError::Systemd(error @ SystemdError::Cancelled(_))) => return Err(error),
                 // It runs as it was run before, which is better than not at all.
                 Err(error) => {
@@ -215,14 +217,17 @@ impl Systemd {
         self.forget_failures(ctx, &member.unit)?;
         let runs = matches!(facts.active.as_str(), "active" | "reloading");
         let reloads = member.on_deploy == OnDeploy::Reload && runs && manner == Manner::Usual;
+        let is_stale = reloads && is_newer(&facts.fragment, facts.started);
         let verb = match () {
-            () if reloads && facts.can_reload => Verb::Reload,
+            () if reloads && facts.can_reload && !is_stale => Verb::Reload,
             // What is opened for a service stays open while that is restarted.
             () if !member.unit.is_service() => Verb::Start,
             () => Verb::Restart,
         };
         if reloads && !facts.can_reload {
             ctx.note(format!("{} cannot reload: it is restarted instead", member.unit));
+        } else if is_stale {
+            ctx.note(format!("{} was changed: it is restarted instead of reloaded", member.unit));
         }
         if !member.unit.is_service() && !runs {
             self.end_what_it_triggers(ctx, &facts)?;
@@ -291,9 +296,14 @@ impl Systemd {
 
 /// Whether a unit is in its state since before its file was written.
 fn is_older_than_its_file(facts: &Facts) -> bool {
-    let written = std::fs::metadata(&facts.fragment).and_then(|metadata| metadata.modified());
+    is_newer(&facts.fragment, facts.since)
+}
+
+/// Whether a file was written after that time.
+fn is_newer(path: &str, than: Option<Timestamp>) -> bool {
+    let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
     let written = written.ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    match (written, facts.since) {
+    match (written, than) {
         (Some(written), Some(since)) => {
             i64::try_from(written.as_millis()).is_ok_and(|written| since.as_millis() < written)
         }

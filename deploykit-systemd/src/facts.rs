@@ -46,8 +46,12 @@ pub(crate) struct Facts {
     pub(crate) program: Option<String>,
     pub(crate) user: String,
     pub(crate) group: String,
+    /// The other groups of that user.
+    pub(crate) groups: Vec<String>,
     /// It runs as a user that is made for it.
     pub(crate) has_own_user: bool,
+    /// It sees other files than the host does, or does not mind when its directory cannot be entered.
+    pub(crate) sees_others: bool,
     /// The files of its environment that must be there.
     pub(crate) env_files: Vec<String>,
     /// How long it may take to start and to stop, in microseconds.
@@ -102,6 +106,16 @@ impl Properties {
                 .collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether what is at a path for the host may be something else for the unit.
+    fn sees_others(&self) -> bool {
+        let lists = ["BindPaths", "BindReadOnlyPaths", "TemporaryFileSystem", "MountImages"];
+        let is_some = |name: &&str| matches!(self.0.get(*name).map(|value| &**value), Some(Variant::Array(items)) if !items.is_empty());
+        lists.iter().any(is_some)
+            || ["RootDirectory", "RootImage"].iter().any(|name| !self.text(name).is_empty())
+            || self.text("ProtectHome") == "tmpfs"
+            || self.text("WorkingDirectory").starts_with(['-', '!'])
     }
 
     /// The parts of each structure of a list.
@@ -163,7 +177,9 @@ impl Facts {
             }),
             user: properties.text("User"),
             group: properties.text("Group"),
+            groups: properties.list("SupplementaryGroups"),
             has_own_user: properties.flag("DynamicUser"),
+            sees_others: properties.sees_others(),
             env_files: properties
                 .structures("EnvironmentFiles")
                 .filter_map(|parts| match parts {

@@ -69,7 +69,7 @@ fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
     if let Err(error) = systemd.look_for_needs(facts, active_release(systemd).as_deref()) {
         return vec![wrong(&name, &error)];
     }
-    let is_ours = managed::is_ours(&facts.fragment);
+    let is_ours = !managed::is_foreign(&facts.fragment);
     if systemd.describes_units() && !is_ours {
         let (unit, file) = (facts.unit.to_string(), facts.fragment.clone());
         return vec![wrong(&name, &SystemdError::NotOurs { unit, file })];

@@ -32,15 +32,32 @@ pub(crate) fn of_unit(
         }
     }
     let who = Who::named(&facts.user, Some(&*facts.group).filter(|group| !group.is_empty()));
-    let directory = place(facts.directory.trim_start_matches(['-', '!']));
-    if let (Some(who), Some(directory), false) = (who, directory, facts.has_own_user) {
-        entered(unit, &who, &directory)?;
+    let directory = place(&facts.directory);
+    let is_plain = !facts.has_own_user && !facts.sees_others;
+    if let (Some(who), Some(directory), true) = (who, directory, is_plain) {
+        entered(unit, &who.with_groups(&facts.groups), &directory)?;
     }
     match facts.program.as_deref().and_then(place) {
         Some(path) => program(unit, &path),
         None => Ok(()),
     }
 }
+
+/// Directives by which a service may be somebody else, or see other files than the host does.
+const OTHERWISE: [&str; 12] = [
+    "User",
+    "Group",
+    "DynamicUser",
+    "SupplementaryGroups",
+    "WorkingDirectory",
+    "RootDirectory",
+    "RootImage",
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "TemporaryFileSystem",
+    "MountImages",
+    "ProtectHome",
+];
 
 /// The same, of a service as it is described: its unit file may still be another one, or none.
 pub(crate) fn of_service(
@@ -50,7 +67,11 @@ pub(crate) fn of_service(
     release: Option<&Utf8Path>,
 ) -> Result<(), SystemdError> {
     let unit = format!("{}.service", spec.name);
-    if manager == ManagerKind::System {
+    // What stands in directives may say who it is, and what it sees, in another way.
+    let own = spec.directives.get("Service");
+    let is_plain = !own.is_some_and(|own| OTHERWISE.iter().any(|name| own.contains_key(*name)));
+    let is_plain = is_plain && manager == ManagerKind::System;
+    if is_plain {
         user(&unit, spec.user.as_deref().unwrap_or_default())?;
         group(&unit, spec.group.as_deref().unwrap_or_default())?;
     }
@@ -65,7 +86,7 @@ pub(crate) fn of_service(
         let hint = "`dir` in [[service]] is a directory of the release".to_owned();
         return Err(lacks(&unit, format!("the directory {directory}"), hint));
     }
-    if manager == ManagerKind::System {
+    if is_plain {
         let name = spec.user.clone().or_else(|| crate::unit::owner(layout.root()));
         let who = name.and_then(|name| Who::named(&name, spec.group.as_deref()));
         who.map_or(Ok(()), |who| entered(&unit, &who, &directory))?;

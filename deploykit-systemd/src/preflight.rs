@@ -87,11 +87,10 @@ impl Systemd {
     /// Whether a unit is whose it should be: deploykit's, where it is described.
     fn look_at_owner(&self, ctx: &Context, facts: &Facts) -> Result<(), SystemdError> {
         let (unit, manager) = (facts.unit.to_string(), self.units.manager);
-        let is_ours = managed::is_ours(&facts.fragment);
-        if self.describes_units() && !is_ours {
+        if self.describes_units() && managed::is_foreign(&facts.fragment) {
             return Err(SystemdError::NotOurs { unit, file: facts.fragment.clone() });
         }
-        if facts.needs_reload && !is_ours {
+        if facts.needs_reload && managed::is_foreign(&facts.fragment) {
             return Err(SystemdError::NotReloaded { unit, manager });
         }
         if self.works_elsewhere(facts) {

@@ -200,9 +200,9 @@ impl Supervisor for Systemd {
             })
         };
         let left: Vec<&UnitName> = self.units.all().filter(|unit| !stays(unit)).collect();
-        let ended = self.end(ctx, &left);
-        self.leave_out_of_the_boot(ctx, &left)?;
-        ended
+        // What could not be ended is left as it is, so that a way back finds it so.
+        self.end(ctx, &left)?;
+        Ok(self.leave_out_of_the_boot(ctx, &left)?)
     }
 
     fn restart_instance(

@@ -76,7 +76,7 @@ fn a_program_that_is_not_there_fails_the_start_itself_where_the_type_says_so() {
             ran.says("service: failed after");
         }
         machine.unit("web.service", &unit);
-        app.run(&["recover"]);
+        app.run(&["restart"]).expect(0);
         app.assert_serves(kind);
     }
 }

@@ -74,7 +74,9 @@ impl Run<'_> {
     /// What has made a release ill may keep it from taking over another one: a process that was told to
     /// reload, and only says that it has.
     fn manner(&self) -> Manner {
-        if self.reverting || self.course.again { Manner::Anew } else { Manner::Usual }
+        // A changed description takes effect when a process is started, and not before.
+        let anew = self.reverting || self.course.again || self.reconfigure;
+        if anew { Manner::Anew } else { Manner::Usual }
     }
 
     /// Ends what only the other release runs.

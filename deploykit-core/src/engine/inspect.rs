@@ -105,11 +105,16 @@ fn of_status(status: &Status) -> Vec<Finding> {
         })
         .collect();
     let down = |service: &&ServiceStatus| {
-        matches!(service.state, ServiceState::Failed | ServiceState::Stopped)
+        !matches!(service.state, ServiceState::Running | ServiceState::Unknown)
     };
     if let (Some(active), Some(service)) = (&status.active, status.service.as_ref().filter(down)) {
+        let found = match service.state {
+            // It may be just about to be up.
+            ServiceState::Starting => Finding::warning("service", service.detail.clone()),
+            _ => Finding::error("service", service.detail.clone()),
+        };
         findings.push(
-            Finding::error("service", service.detail.clone())
+            found
                 .why(format!("the active release {} is not served", active.record.id))
                 .mend("`deploykit logs` tells why; `deploykit restart` starts it again"),
         );

@@ -313,7 +313,7 @@ impl Run<'_> {
         self.step(Step::Verify, "the previous release", |run| {
             let (release, ctx) = (run.stored(id)?, run.ctx.clone());
             let observer = Observer::new(&ctx, &operation, &release);
-            match run.look(observer, at_once(&operation), None) {
+            match run.look(observer, soon(&operation), None) {
                 Watched::Decided(Decision::Ill(why) | Decision::Unseen(why)) => {
                     Err(Trouble::ill(why))
                 }
@@ -348,6 +348,16 @@ impl Run<'_> {
             Watched::Cancelled(cause) => Err(Cancelled(cause).into()),
         }
     }
+}
+
+/// How long what it has gone back to must stay well, at the most: one that ends right after its start
+/// serves nobody.
+const STAYS: Duration = Duration::from_secs(1);
+
+/// It must stay well for a moment, which nobody has to wait for who is served.
+fn soon(operation: &Operation) -> Limits {
+    let hold = operation.runtime.probation.duration.get().min(STAYS);
+    Limits { hold, ..at_once(operation) }
 }
 
 /// As soon as it is well, that is enough.

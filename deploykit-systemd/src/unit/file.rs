@@ -93,6 +93,11 @@ impl UnitFile {
         Self { name, text, of: of.to_owned() }
     }
 
+    /// Whether somebody has changed this file, which was found.
+    pub(super) fn is_edited(&self) -> bool {
+        !is_untouched(&self.text)
+    }
+
     /// What is there in its place, and its text.
     pub(super) fn present(&self, directory: &Utf8Path) -> Result<(Present, String), UnitError> {
         let path = directory.join(&self.name);

@@ -1,5 +1,6 @@
 //! Putting unit files in their place, and taking them away.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -29,45 +30,121 @@ pub struct Installed {
 }
 
 pub(super) fn install(set: &UnitSet, ctx: &Context, force: bool) -> Result<Installed, UnitError> {
-    let compared = set.compare()?;
-    let in_the_way: Vec<_> = compared
-        .files
+    let wanted = set.before_the_deployment();
+    let bus = Bus::connect(ctx, set.manager)?;
+    let mut found = Vec::new();
+    for file in &wanted {
+        let (present, _) = file.present(&set.directory)?;
+        found.push((file, hidden_by(ctx, &bus, file, present)?));
+    }
+    let in_the_way: Vec<_> = found
         .iter()
-        .filter(|file| file.present.is_in_the_way())
-        .map(|file| (set.directory.join(&file.file.name), file.present))
+        .filter(|(_, present)| present.is_in_the_way())
+        .map(|(file, present)| (set.directory.join(&file.name), *present))
         .collect();
     if !in_the_way.is_empty() && !force {
         return Err(UnitError::InTheWay { files: in_the_way });
     }
-    let bus = Bus::connect(ctx, set.manager)?;
     let mut installed = Installed::default();
     for (path, _) in in_the_way.iter().filter(|(_, present)| *present != Present::Elsewhere) {
         installed.kept.push(keep(path)?);
     }
-    // What is not wanted any more is stopped while systemd still knows what it is.
-    let gone = no_longer_wanted(set, ctx, &bus, &compared.obsolete)?;
-    retire(ctx, &bus, &gone, &mut installed)?;
-    remove_files(set, &compared.obsolete, &mut installed)?;
-    for file in compared.files.iter().filter(|file| file.present != Present::Same) {
-        file.file.write(&set.directory)?;
-        installed.written.push(set.directory.join(&file.file.name));
+    for (file, _) in found.iter().filter(|(_, present)| *present != Present::Same) {
+        file.write(&set.directory)?;
+        installed.written.push(set.directory.join(&file.name));
     }
-    if !installed.written.is_empty() || !installed.removed.is_empty() {
+    if !installed.written.is_empty() {
+        // What is ended next must not end what does not need it any more.
         reload(ctx, &bus)?;
     }
+    end_the_others(set, ctx, &bus, &wanted, &mut installed)?;
     enable(ctx, &bus, &set.enabled)?;
     reload(ctx, &bus)?;
     installed.enabled.clone_from(&set.enabled);
+    start_timers(set, ctx, &bus)?;
+    Ok(installed)
+}
+
+/// What is there in the place of a file, units that systemd knows from elsewhere included.
+fn hidden_by(
+    ctx: &Context,
+    bus: &Bus,
+    file: &UnitFile,
+    present: Present,
+) -> Result<Present, UnitError> {
+    if present != Present::Absent || file.name.components().count() > 1 {
+        return Ok(present);
+    }
+    // Of a template, systemd knows instances.
+    let unit = UnitName::complete(&file.name.as_str().replace("@.", "@1."));
+    let facts =
+        bus.facts(ctx, &unit).map_err(|error| error.failed_to(format!("look at {unit}")))?;
+    let is_there = facts.load == "loaded" && crate::managed::is_foreign(&facts.fragment);
+    Ok(if is_there { Present::Elsewhere } else { present })
+}
+
+/// Ends the units of this application that are neither wanted nor those of the active release, and removes
+/// the files of those that no release is run by any more, while systemd still knows what they are.
+fn end_the_others(
+    set: &UnitSet,
+    ctx: &Context,
+    bus: &Bus,
+    wanted: &[UnitFile],
+    installed: &mut Installed,
+) -> Result<(), UnitError> {
+    let mut others = super::file::made_for(&set.root, &set.directory)?;
+    others.retain(|file| !wanted.iter().any(|wanted| wanted.name == file.name));
+    let mut units = no_longer_wanted(set, ctx, bus, &others)?;
+    let of_active: &[String] = set.active.as_ref().map_or(&[], |(_, units)| units);
+    units.extend(surplus(set, ctx, bus, &[&set.units, of_active])?);
+    retire(ctx, bus, &units, installed)?;
+    others.retain(|file| !set.kept.contains(&file.name));
+    let (edited, untouched): (Vec<_>, Vec<_>) = others.into_iter().partition(UnitFile::is_edited);
+    for file in &edited {
+        installed.kept.push(keep(&set.directory.join(&file.name))?);
+    }
+    remove_files(set, &untouched, installed)?;
+    remove_files(set, &edited, installed)?;
+    reload(ctx, bus)?;
+    Ok(())
+}
+
+/// Instances of the templates of these units that are none of these units: of those there are fewer now.
+pub(super) fn surplus(
+    set: &UnitSet,
+    ctx: &Context,
+    bus: &Bus,
+    wanted: &[&[String]],
+) -> Result<Vec<String>, UnitError> {
+    let wanted: Vec<UnitName> =
+        wanted.iter().copied().flatten().map(|unit| UnitName::complete(unit)).collect();
+    let templates: BTreeSet<&str> =
+        wanted.iter().filter(|unit| unit.instance().is_some()).map(UnitName::prefix).collect();
+    let mut surplus = Vec::new();
+    for prefix in templates {
+        for suffix in ["service", "socket"] {
+            let found = instances(set, ctx, bus, prefix, suffix)?;
+            let stem = |unit: &str| UnitName::complete(unit).stem().to_owned();
+            surplus.extend(
+                found.into_iter().filter(|unit| !wanted.iter().any(|one| one.stem() == stem(unit))),
+            );
+        }
+    }
+    surplus.sort();
+    surplus.dedup();
+    Ok(surplus)
+}
+
+fn start_timers(set: &UnitSet, ctx: &Context, bus: &Bus) -> Result<(), UnitError> {
     for timer in &set.started {
         // One that runs already takes up its new times.
-        manage(ctx, &bus, "RestartUnit", &(timer.as_str(), "replace"), "start the timers")?;
+        manage(ctx, bus, "RestartUnit", &(timer.as_str(), "replace"), "start the timers")?;
     }
     // From its first run on, its timer counts from the end of the last; before, every time that systemd
     // reads its files again it would begin to count anew.
     let first = super::timers::recover_service(&set.root);
-    manage(ctx, &bus, "StartUnit", &(first.as_str(), "replace"), "start the recovery")?;
-    await_end(ctx, &bus, &first)?;
-    Ok(installed)
+    manage(ctx, bus, "StartUnit", &(first.as_str(), "replace"), "start the recovery")?;
+    Ok(await_end(ctx, bus, &first)?)
 }
 
 /// How long the first recovery is waited for: a deployment that follows at once would find the lock held.

@@ -54,12 +54,18 @@ pub struct UnitSet {
     manager: ManagerKind,
     directory: Utf8PathBuf,
     files: Vec<UnitFile>,
+    /// The units of the services.
+    units: Vec<String>,
     /// Started at boot.
     enabled: Vec<String>,
     /// Started as soon as they are there.
     started: Vec<String>,
+    /// What the active release is run by: files and units.
+    active: Option<(Vec<UnitFile>, Vec<String>)>,
     /// Files that are not wanted now and that a release which is kept is run by.
     kept: Vec<Utf8PathBuf>,
+    /// Whoever deploys may write unit files, and have units started at boot.
+    is_deployed_by_root: bool,
     /// Why the timers could not run deploykit.
     barred: Option<UnitError>,
 }
@@ -206,14 +212,21 @@ impl UnitSet {
             let other = other.ok().filter(|other| other.directory == set.directory);
             set.kept.extend(other.into_iter().flat_map(|other| other.files).map(|file| file.name));
         }
-        if let Some(active) = active {
-            // What no deployment has started yet is started at boot from its first one on.
-            let present = Units::of(&config.with_runtime(active)).names();
-            set.enabled.retain(|unit| present.contains(unit));
-        }
         let root = layout.root();
         let owner = owner(&layout.private()).or_else(|| owner(root));
         let (owner, manager) = (owner.as_deref(), set.manager);
+        set.is_deployed_by_root =
+            manager == ManagerKind::User || owner.is_none_or(|name| name == "root");
+        if let Some(active) = active {
+            let config = config.with_runtime(active);
+            let units = Units::of(&config).names();
+            if set.is_deployed_by_root {
+                // What no deployment has started yet is started at boot from its first one on.
+                set.enabled.retain(|unit| units.contains(unit));
+            }
+            let files = Self::of_services(&config, layout).map(|set| set.files);
+            set.active = Some((files.unwrap_or_default(), units));
+        }
         let timers = Timers { config, root, config_path, manager, owner, program };
         set.files.extend(timers.files());
         set.enabled.extend(timers.enabled());
@@ -246,14 +259,18 @@ impl UnitSet {
             }
         }
         let described = !config.service.services.is_empty();
+        let units = if described { Units::of(config).names() } else { Vec::new() };
         Ok(Self {
             root: root.to_owned(),
             manager,
             directory: directory(manager)?,
             files,
-            enabled: if described { Units::of(config).names() } else { Vec::new() },
+            enabled: units.clone(),
+            units,
             started: Vec::new(),
+            active: None,
             kept: Vec::new(),
+            is_deployed_by_root: true,
             barred: None,
         })
     }
@@ -288,8 +305,22 @@ impl UnitSet {
         Ok(Comparison { files, obsolete })
     }
 
+    /// The files that are to be there before the next deployment: what the active release is run by stays
+    /// as it is, where deployments bring the rest themselves.
+    fn before_the_deployment(&self) -> Vec<UnitFile> {
+        let active: &[UnitFile] = self.active.as_ref().map_or(&[], |(files, _)| files);
+        let of_active = |name: &Utf8Path| active.iter().find(|file| file.name == name);
+        let one = |file: &UnitFile| match of_active(&file.name) {
+            Some(present) if self.is_deployed_by_root => present.clone(),
+            _ => file.clone(),
+        };
+        let is_new = |file: &&UnitFile| !self.files.iter().any(|other| other.name == file.name);
+        self.files.iter().map(one).chain(active.iter().filter(is_new).cloned()).collect()
+    }
+
     /// Puts the files in their place, lets systemd read them, and has it start their units at boot. The
-    /// services themselves are started by the next deployment.
+    /// services themselves are started by the next deployment, and what the active release is run by is
+    /// not ended, nor changed where deployments change it.
     ///
     /// # Errors
     /// [`UnitError::InTheWay`] before anything is changed, unless `force`d; what went wrong.

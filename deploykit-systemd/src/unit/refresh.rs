@@ -5,12 +5,11 @@ use deploykit_core::{Context, Layout};
 
 use super::file::{Present, UnitFile};
 use super::install::{
-    Installed, enable, instances, no_longer_wanted, reload, retire, wanted_directories,
+    Installed, enable, no_longer_wanted, reload, retire, surplus, wanted_directories,
 };
 use super::{Compared, UnitError, UnitSet, timers};
 use crate::bus::Bus;
 use crate::error::SystemdError;
-use crate::units::names;
 
 /// Writes the unit files of the services where they are missing or say something else than the
 /// configuration of the release, has what does not run yet started at boot, and ends what the release does
@@ -46,18 +45,30 @@ pub(crate) fn refresh(
     if written {
         reload(ctx, bus)?;
     }
-    // How many instances there are stands in no file.
-    let surplus = if installed { surplus(&set, ctx, bus, config)? } else { Vec::new() };
-    end(ctx, bus, &surplus)?;
-    end(ctx, bus, &stray_units(ctx, bus, config, layout)?)?;
+    let ended = stray_units(ctx, bus, config, layout).and_then(|stray| end(ctx, bus, &stray));
     if installed {
-        let missing = not_started_at_boot(&set, ctx, bus)?;
-        if !missing.is_empty() {
-            enable(ctx, bus, &missing)?;
-            reload(ctx, bus)?;
-        }
+        start_at_boot(&set, ctx, bus)?;
     }
-    Ok(())
+    ended
+}
+
+/// Has what does not run yet started at boot from now on.
+fn start_at_boot(set: &UnitSet, ctx: &Context, bus: &Bus) -> Result<(), UnitError> {
+    let missing = not_started_at_boot(set, ctx, bus)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    match enable(ctx, bus, &missing) {
+        Ok(()) => Ok(reload(ctx, bus)?),
+        Err(error @ SystemdError::NotAllowed { .. }) => {
+            let units = missing.join(" ");
+            ctx.warn(format!(
+                "the host does not start {units} when it boots: {error}: `sudo systemctl enable {units}`"
+            ));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn write(ctx: &Context, set: &UnitSet, file: &UnitFile, present: Present) -> bool {
@@ -105,8 +116,8 @@ fn not_started_at_boot(
     Ok(found)
 }
 
-/// The units of unit files that were made for the application and that the configuration does not name, as
-/// far as they run or are started at boot. Their files may stay: a release that is kept is run by them.
+/// The units of unit files that were made for the application and that the configuration does not name, and
+/// instances that are too many, as far as they run or are started at boot. Their files may stay: a release that is kept is run by them.
 pub(crate) fn stray_units(
     ctx: &Context,
     bus: &Bus,
@@ -118,7 +129,10 @@ pub(crate) fn stray_units(
     files.retain(|file| !timers::is_of_one(&file.name));
     let directories = wanted_directories(&set);
     let mut stray = Vec::new();
-    for unit in no_longer_wanted(&set, ctx, bus, &files)? {
+    let mut units = no_longer_wanted(&set, ctx, bus, &files)?;
+    // How many instances there are stands in no file.
+    units.extend(surplus(&set, ctx, bus, &[&set.units])?);
+    for unit in units {
         let is_wanted =
             directories.iter().any(|wants| wants.join(&unit).symlink_metadata().is_ok());
         if is_wanted || crate::job::runs(ctx, bus, &unit)? {
@@ -145,29 +159,6 @@ pub(crate) fn stray_service_files(
         stray.push(format!("{} {how}", file.name));
     }
     Ok(stray)
-}
-
-/// The instances of services that have fewer now.
-fn surplus(
-    set: &UnitSet,
-    ctx: &Context,
-    bus: &Bus,
-    config: &Config,
-) -> Result<Vec<String>, UnitError> {
-    let mut surplus = Vec::new();
-    for spec in config.service.services.iter().filter(|spec| spec.count.is_some()) {
-        let wanted: Vec<String> = names(spec).iter().map(ToString::to_string).collect();
-        for suffix in ["service", "socket"] {
-            let found = instances(set, ctx, bus, &spec.name, suffix)?;
-            let stem = |unit: &str| unit.trim_end_matches(&format!(".{suffix}")).to_owned();
-            surplus.extend(found.into_iter().filter(|unit| {
-                !wanted.iter().any(|wanted| wanted.trim_end_matches(".service") == stem(unit))
-            }));
-        }
-    }
-    surplus.sort();
-    surplus.dedup();
-    Ok(surplus)
 }
 
 /// Ends units that the release does not have.
