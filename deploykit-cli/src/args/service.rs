@@ -83,7 +83,8 @@ pub(crate) enum UnitCommand {
     Diff,
     /// Put them in their place, let systemd read them, and start them at boot
     ///
-    /// The services themselves are started by the next deployment.
+    /// The services themselves are started by the next deployment, which makes the unit files that are
+    /// missing by itself if it may. Nothing is ended that the active release is run by.
     Install {
         /// Replace files that others have made or changed; each is kept as NAME.before-deploykit
         #[arg(long)]

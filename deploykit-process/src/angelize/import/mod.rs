@@ -68,7 +68,7 @@ pub fn import(settings: &AngelizeSettings) -> Imported {
     let mut notes = Vec::new();
     let mut names = BTreeSet::new();
     lines.comment(
-        "Written from the settings of Angelize. What became of each: docs/use/angelize.md",
+        "Written from the settings of Angelize. What became of each: docs/maintain/angelize.md",
     );
     globals::note(settings, &mut notes);
     for service in &settings.services {
