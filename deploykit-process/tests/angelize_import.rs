@@ -245,7 +245,7 @@ fn block<'t>(text: &'t str, kind: &str) -> &'t str {
     text.split_once(&begin).unwrap().1.split_once("\n```").unwrap().0
 }
 
-const CHAPTER: &str = include_str!("../../docs/use/angelize.md");
+const CHAPTER: &str = include_str!("../../docs/maintain/angelize.md");
 
 #[test]
 fn the_example_of_the_chapter_becomes_what_it_shows() {
