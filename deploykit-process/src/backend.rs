@@ -43,6 +43,8 @@ const GLANCE: Duration = Duration::from_millis(200);
 pub struct Processes {
     specs: Vec<ServiceSpec>,
     layout: Layout,
+    /// So often an instance may end while it is brought up.
+    forgiven: u64,
 }
 
 impl Processes {
@@ -62,7 +64,8 @@ impl Processes {
         for spec in &specs {
             describe(spec, "", layout.root(), layout.root())?;
         }
-        Ok(Self { specs, layout: layout.clone() })
+        let forgiven = config.health.restarts.into();
+        Ok(Self { specs, layout: layout.clone(), forgiven })
     }
 
     fn client(&self) -> Result<Client, SupervisorError> {
@@ -94,7 +97,7 @@ impl Processes {
         let begun = ctx.now();
         loop {
             let found = client.settle(names, GLANCE).map_err(failed)?;
-            if let Some(ill) = found.iter().find(|one| has_failed(one)) {
+            if let Some(ill) = found.iter().find(|one| self.has_failed(one)) {
                 return Err(ill_of(ill, self.lines_of(ctx, &ill.name, begun)));
             }
             if found.iter().all(|one| state(one) == ServiceState::Running) {
@@ -119,6 +122,11 @@ impl Processes {
 }
 
 impl Processes {
+    /// Whether it has ended since it was asked to run, and more often than is forgiven.
+    fn has_failed(&self, one: &InstanceStatus) -> bool {
+        matches!(one.phase, Phase::Down(Reason::Failed(_))) || one.restarts > self.forgiven
+    }
+
     /// The last lines that an instance has written since then.
     fn lines_of(&self, ctx: &Context, name: &str, since: Timestamp) -> Vec<String> {
         let mut request = ReadRequest::default();
@@ -147,11 +155,6 @@ impl Processes {
         }
         Ok(meant)
     }
-}
-
-/// Whether it has ended since it was asked to run, without having been up.
-fn has_failed(one: &InstanceStatus) -> bool {
-    matches!(one.phase, Phase::Down(Reason::Failed(_))) || one.restarts > 0
 }
 
 fn ill_of(one: &InstanceStatus, lines: Vec<String>) -> SupervisorError {

@@ -40,7 +40,7 @@ pub trait LogKeeper: Surroundings {
 struct Log {
     file: SharedLog,
     /// The standard error of its present process, or of the last one.
-    errors: Option<Pipe>,
+    errors: Option<Arc<Pipe>>,
 }
 
 impl<S: LogKeeper + 'static> Kept<S> {
@@ -60,9 +60,10 @@ impl<S: LogKeeper + 'static> Kept<S> {
     /// The last lines that an instance has written to its standard error.
     pub fn last_lines(&self, instance: &str) -> Vec<String> {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pipe) = logs.get(instance).and_then(|log| log.errors.as_ref()) else {
-            return Vec::new();
-        };
+        let pipe = logs.get(instance).and_then(|log| log.errors.clone());
+        // The manager does not wait for that.
+        drop(logs);
+        let Some(pipe) = pipe else { return Vec::new() };
         pipe.catch_up(LAST_WORDS);
         pipe.last_lines()
     }
@@ -81,7 +82,7 @@ impl<S: LogKeeper + 'static> Kept<S> {
         let (out_from, out) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let (err_from, err) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         drop(self.collector.add(out_from, Stream::Out, &log.file)?);
-        log.errors = Some(self.collector.add(err_from, Stream::Err, &log.file)?);
+        log.errors = Some(Arc::new(self.collector.add(err_from, Stream::Err, &log.file)?));
         Ok([Some(out), Some(err)])
     }
 }

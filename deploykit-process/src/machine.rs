@@ -212,6 +212,7 @@ impl Machine {
             }
             // Somebody does not want to wait for the pause.
             Phase::Pausing => {
+                self.forget();
                 self.phase = Phase::Waiting;
                 return vec![Act::NoTimer];
             }
@@ -240,6 +241,8 @@ impl Machine {
     }
 
     fn restarted(&mut self, course: &Course) -> Vec<Act> {
+        // What was before tells nothing of what is wanted now, while it ends either.
+        self.forget();
         match self.phase {
             Phase::Starting | Phase::Running => self.stop(course, Next::Start),
             _ => self.wanted(),

@@ -80,12 +80,18 @@ pub fn left(
     own: u32,
     marker: &dyn Fn(u32) -> Option<String>,
 ) -> Vec<(usize, Row)> {
-    let by_session: HashMap<u32, usize> =
-        ended.iter().enumerate().map(|(index, ended)| (ended.pid, index)).collect();
+    let alive = || rows.iter().filter(|row| !row.is_dead && row.pid != own);
+    // One that leads a session of that number now is another one: the main process is gone.
+    let taken: HashSet<u32> = alive().map(|row| row.pid).collect();
+    let by_session: HashMap<u32, usize> = ended
+        .iter()
+        .enumerate()
+        .filter(|(_, ended)| !taken.contains(&ended.pid))
+        .map(|(index, ended)| (ended.pid, index))
+        .collect();
     let by_marker: HashMap<&str, usize> =
         ended.iter().enumerate().map(|(index, ended)| (ended.marker.as_str(), index)).collect();
     let mut owner: HashMap<u32, usize> = HashMap::new();
-    let alive = || rows.iter().filter(|row| !row.is_dead && row.pid != own);
     for row in alive() {
         let found = by_session.get(&row.session).copied().or_else(|| {
             let is_orphan = row.parent == 1 || row.parent == own;
@@ -144,6 +150,13 @@ mod tests {
         let found = left(&rows, &ended, 50, &marker);
         let pids: Vec<_> = found.iter().map(|(index, row)| (*index, row.pid)).collect();
         assert_eq!(pids, [(0, 101), (0, 102), (0, 103), (1, 200), (1, 201)]);
+    }
+
+    #[test]
+    fn a_session_of_the_same_number_that_somebody_else_leads_by_now_is_left_alone() {
+        let rows = [process(100, 1, 100), process(101, 100, 100)];
+        let ended = [Ended { pid: 100, marker: "a".into() }];
+        assert_eq!(left(&rows, &ended, 50, &|_| None), []);
     }
 
     #[test]

@@ -372,3 +372,42 @@ fn a_definition_that_changes_takes_effect_with_the_next_start_and_what_is_not_na
     bench.manager.settle(&[], LONG).unwrap();
     assert_eq!(bench.status("web").phase, Phase::Running);
 }
+
+#[test]
+fn one_that_cannot_be_started_and_does_not_pause_keeps_nobody_waiting() {
+    let bench = Bench::new();
+    let mut missing = Definition::new("missing", ["./no-such-program"], bench.notes.dir.clone());
+    missing.course.rules.pauses =
+        Pauses::Doubling { first: Duration::ZERO, longest: Duration::ZERO };
+    let other = bench.script("other", "exec sleep 1000");
+    bench.manager.define(vec![missing, other]).unwrap();
+    bench.manager.up(&[]).unwrap();
+    let other = bench.manager.settle(&["other".into()], LONG).unwrap().remove(0);
+    assert_eq!(other.phase, Phase::Running);
+    // Who does not settle is waited for no longer than was asked.
+    let begun = Instant::now();
+    bench.manager.settle(&["missing".into()], Duration::from_millis(50)).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(50) && begun.elapsed() < LONG);
+    bench.manager.down(&["missing".into()]).unwrap();
+    assert_eq!(bench.manager.settle(&[], LONG).unwrap().len(), 2);
+}
+
+#[test]
+fn one_that_is_defined_again_before_it_has_ended_runs_on_and_a_restart_forgets_what_was() {
+    let bench = Bench::new();
+    let web = || {
+        let mut one = bench.script("web", "exec sleep 1000");
+        one.course.rules.stable = Duration::ZERO;
+        one.level = 1;
+        one
+    };
+    let pid = bench.up(vec![web()])[0].pid;
+    bench.manager.define(vec![]).unwrap();
+    bench.until("it is gone", || bench.manager.status().unwrap().is_empty());
+    assert!(!is_alive(pid.unwrap()));
+    let pid = bench.up(vec![web()])[0].pid;
+    kill(pid.unwrap());
+    bench.until("it was started again", || bench.status("web").restarts == 1);
+    bench.manager.restart(&[]).unwrap();
+    assert_eq!(bench.status("web").restarts, 0, "while it ends, too");
+}

@@ -92,6 +92,9 @@ pub enum ManagerError {
     Gone,
 }
 
+/// Nobody waits for longer.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What the thread is asked.
 #[derive(Debug)]
 enum Command {
@@ -99,7 +102,7 @@ enum Command {
     Want(Wish, Vec<String>, Sender<Result<(), ManagerError>>),
     Signal(i32, Vec<String>, Sender<Result<(), ManagerError>>),
     Status(Sender<Vec<InstanceStatus>>),
-    Settle(Vec<String>, Sender<Vec<InstanceStatus>>),
+    Settle(Vec<String>, Instant, Sender<Vec<InstanceStatus>>),
     End,
 }
 
@@ -206,13 +209,8 @@ impl Manager {
         names: &[String],
         longest: Duration,
     ) -> Result<Vec<InstanceStatus>, ManagerError> {
-        let (reply, answer) = channel();
-        self.send(Command::Settle(names.to_vec(), reply))?;
-        match answer.recv_timeout(longest) {
-            Ok(status) => Ok(status),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.status(),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(ManagerError::Gone),
-        }
+        let until = Instant::now() + longest.min(FOR_EVER);
+        self.ask(|reply| Command::Settle(names.to_vec(), until, reply))
     }
 
     /// Ends all that it runs, and waits for that.

@@ -1,13 +1,13 @@
 //! The loop of the manager: what happens is handed to the machines, and what they say is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 use super::instance::Instance;
-use super::poll::{Poll, Token, Waker, monotonic};
+use super::poll::{Poll, Timer, Token, Waker, monotonic};
 use super::start::{random, start};
 use super::{Command, InstanceStatus, ManagerError, Surroundings, Wish};
 use crate::definition::{Definition, Readiness};
@@ -30,6 +30,15 @@ const LOOK: u64 = 3;
 /// Somebody asks something.
 const ASKED: Token = Token::MAX;
 
+/// Somebody waits until instances have settled.
+#[derive(Debug)]
+struct Wait {
+    names: Vec<String>,
+    until: Instant,
+    timer: Timer,
+    reply: Sender<Vec<InstanceStatus>>,
+}
+
 #[derive(Debug)]
 pub(super) struct Loop {
     pub(super) poll: Poll,
@@ -40,8 +49,8 @@ pub(super) struct Loop {
     commands: Receiver<Command>,
     waker: Arc<Waker>,
     begin: Instant,
-    /// Who waits until these have settled.
-    waits: Vec<(Vec<String>, Sender<Vec<InstanceStatus>>)>,
+    /// Who waits until something has settled.
+    waits: Vec<Wait>,
     /// Nobody will ask any more: it ends with the last instance.
     is_ending: bool,
 }
@@ -99,15 +108,16 @@ impl Loop {
         self.begin_in_order();
         self.drop_leaving();
         let waits = std::mem::take(&mut self.waits);
-        let settled = |names: &[String]| {
-            let ids = self.named(names).unwrap_or_default();
-            ids.iter().all(|id| self.instances[id].is_settled())
+        let is_over = |wait: &Wait| {
+            let ids = self.named(&wait.names).unwrap_or_default();
+            wait.until <= Instant::now() || ids.iter().all(|id| self.instances[id].is_settled())
         };
-        let (done, waiting) = waits.into_iter().partition::<Vec<_>, _>(|(names, _)| settled(names));
+        let (done, waiting) = waits.into_iter().partition::<Vec<_>, _>(is_over);
         self.waits = waiting;
-        for (names, reply) in done {
+        for wait in done {
+            self.poll.cancel(wait.timer);
             // Whoever has asked may have gone.
-            let _ = reply.send(self.status_of(&names));
+            let _ = wait.reply.send(self.status_of(&wait.names));
         }
     }
 
@@ -128,7 +138,10 @@ impl Loop {
             Command::Want(wish, names, reply) => drop(reply.send(self.want(wish, &names))),
             Command::Signal(signal, names, reply) => drop(reply.send(self.signal(signal, &names))),
             Command::Status(reply) => drop(reply.send(self.status_of(&[]))),
-            Command::Settle(names, reply) => self.waits.push((names, reply)),
+            Command::Settle(names, until, reply) => {
+                let timer = self.poll.at(until, ASKED);
+                self.waits.push(Wait { names, until, timer, reply });
+            }
             Command::End => self.end(),
         }
     }
@@ -151,7 +164,8 @@ impl Loop {
         for instance in self.instances.values_mut() {
             match named.remove(&instance.definition.name()) {
                 Some(definition) => {
-                    instance.leaving = false;
+                    // It was about to end for no other reason.
+                    instance.ending &= !std::mem::take(&mut instance.leaving);
                     instance.next = Some(definition).filter(|next| *next != instance.definition);
                 }
                 None => (instance.leaving, instance.ending) = (true, true),
@@ -354,26 +368,28 @@ impl Loop {
         id * KINDS + LOOK
     }
 
-    /// Starts what waits for nothing any more: all levels below are up, and what it needs.
+    /// Starts what waits for nothing any more: all levels below are up, and what it needs. Each at most
+    /// once: one that cannot be started, and has no pause, would keep everything else waiting.
     fn begin_in_order(&mut self) {
-        if self.is_ending {
-            return;
-        }
-        loop {
+        let mut begun = BTreeSet::new();
+        while !self.is_ending {
             let lacking = self.instances.values().filter(|one| one.is_wanted() && !one.is_up());
             let lowest = lacking.map(|one| one.definition.level).min();
-            let is_free = |one: &&Instance| {
-                let needs = &one.definition.needs;
+            let is_free = |one: &Instance| {
                 one.machine.phase == Phase::Waiting
                     && lowest.is_none_or(|lowest| one.definition.level <= lowest)
-                    && self.are_up(needs)
+                    && self.are_up(&one.definition.needs)
             };
-            let free: Vec<Id> =
-                self.instances.iter().filter(|(_, one)| is_free(one)).map(|(id, _)| *id).collect();
+            let free = self.instances.iter().filter(|(_, one)| is_free(one)).map(|(id, _)| *id);
+            let (again, free): (Vec<Id>, Vec<Id>) = free.partition(|id| begun.contains(id));
             if free.is_empty() {
+                if !again.is_empty() {
+                    self.waker.wake();
+                }
                 return;
             }
             for id in free {
+                begun.insert(id);
                 self.take(id, Happened::Unblocked);
             }
         }

@@ -25,6 +25,10 @@ pub(super) fn signal_main(process: &Process, signal: i32) {
 
 /// Asks it, and what it has started and that has stayed in its group, to end.
 pub(super) fn ask(process: &Process, signal: i32) {
+    if let Some(ended) = &process.ended {
+        // Its number, and that of its group, may be another's by now.
+        return ended.left.iter().for_each(|row| signal_one(row, signal));
+    }
     let group = i32::try_from(process.pid).ok().map(Pid::from_raw);
     match (group, Signal::try_from(signal)) {
         (Some(group), Ok(signal)) => drop(killpg(group, signal)),
@@ -39,6 +43,9 @@ pub(super) fn ask(process: &Process, signal: i32) {
 
 /// Ends it, and what has stayed in its group. What has not is ended when the main process is gone.
 pub(super) fn kill(process: &Process) {
+    if process.ended.is_some() {
+        return ask(process, nix::libc::SIGKILL);
+    }
     signal_main(process, nix::libc::SIGKILL);
     if let Ok(group) = i32::try_from(process.pid) {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
