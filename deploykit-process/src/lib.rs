@@ -4,6 +4,7 @@
 
 pub mod angelize;
 mod backend;
+pub mod cgroup;
 pub mod control;
 mod definition;
 mod describe;
