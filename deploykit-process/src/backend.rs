@@ -88,9 +88,13 @@ impl Processes {
     ) -> Result<(), SupervisorError> {
         ctx.check()?;
         let definitions = self.definitions(release)?;
-        let longest =
-            definitions.iter().map(|one| one.course.start_timeout + one.course.stop_timeout);
-        let longest = longest.max().unwrap_or_default() + GLANCE;
+        // One may wait for the other.
+        let longest = definitions.iter().fold(GLANCE, |sum, one| {
+            sum.saturating_add(one.course.start_timeout).saturating_add(one.course.stop_timeout)
+        });
+        let all: Vec<String> = definitions.iter().map(Definition::name).collect();
+        // What the release before had, and this one has not, is on its way.
+        let names = if names.is_empty() { &all[..] } else { names };
         let mut client = self.client()?;
         client.define(definitions).map_err(failed)?;
         client.restart(names).map_err(failed)?;

@@ -42,6 +42,8 @@ pub struct Definition {
     pub level: u32,
     /// It starts when these services are up, and ends before them.
     pub needs: Vec<String>,
+    /// It starts when these services are up or have failed, and ends before them.
+    pub after: Vec<String>,
     /// When it counts as ready.
     pub readiness: Readiness,
     /// The number of the signal that asks it to end.
@@ -95,6 +97,7 @@ impl Definition {
             limits: Limits::default(),
             level: 0,
             needs: Vec::new(),
+            after: Vec::new(),
             readiness: Readiness::Started,
             stop_signal: nix::libc::SIGTERM,
             course: Course {

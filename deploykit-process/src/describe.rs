@@ -54,7 +54,8 @@ pub fn describe(
         one.group.clone_from(&spec.group);
         one.umask = u32::from_str_radix(&spec.umask, 8).unwrap_or(one.umask);
         one.limits = limits(spec);
-        one.needs = spec.requires.iter().chain(&spec.after).cloned().collect();
+        one.needs.clone_from(&spec.requires);
+        one.after.clone_from(&spec.after);
         one.readiness = match spec.ready {
             Ready::Started => Readiness::Started,
             Ready::Notify => Readiness::Notify,

@@ -164,6 +164,9 @@ pub struct Machine {
     pub troubles: Troubles,
     /// How often it was started again without being asked to.
     pub restarts: u64,
+    /// It was wanted by somebody, and waits for what it needs. What has ended by itself does not wait for
+    /// others that have failed since.
+    pub is_gated: bool,
     /// Its ready state is news: it had ended before.
     ailing: bool,
 }
@@ -174,6 +177,7 @@ impl Default for Machine {
             phase: Phase::Down(Reason::Unwanted),
             troubles: Troubles::default(),
             restarts: 0,
+            is_gated: true,
             ailing: false,
         }
     }
@@ -205,6 +209,9 @@ impl Machine {
     }
 
     fn wanted(&mut self) -> Vec<Act> {
+        if !matches!(self.phase, Phase::Starting | Phase::Running) {
+            self.is_gated = true;
+        }
         match &mut self.phase {
             Phase::Down(_) => {
                 self.forget();
@@ -344,7 +351,7 @@ impl Machine {
         match course.rules.after(ending, ran, now, &mut self.troubles, jitter) {
             Decision::Again(pause) => {
                 self.restarts += 1;
-                self.ailing = true;
+                (self.ailing, self.is_gated) = (true, false);
                 self.phase = if pause.is_zero() { Phase::Waiting } else { Phase::Pausing };
                 let timer = if pause.is_zero() { Act::NoTimer } else { Act::Timer(pause) };
                 vec![timer, Act::Tell(News::ExitedRetry { why })]
@@ -361,8 +368,8 @@ impl Machine {
         }
     }
 
-    /// A person, or a deployment, begins anew.
-    fn forget(&mut self) {
+    /// A person, or a deployment, begins anew: what was before tells nothing of what is wanted now.
+    pub fn forget(&mut self) {
         self.troubles = Troubles::default();
         self.restarts = 0;
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -44,6 +45,9 @@ pub struct Identity {
     uid: Uid,
     gid: Gid,
     others: Vec<Gid>,
+    name: String,
+    home: PathBuf,
+    shell: PathBuf,
 }
 
 /// How much of the host a process may use, each in the unit of setrlimit(2).
@@ -134,9 +138,23 @@ impl Identity {
         if same {
             return Ok(None);
         }
-        let name = std::ffi::CString::new(found.name).unwrap_or_default();
+        let name = std::ffi::CString::new(&*found.name).unwrap_or_default();
         let others = nix::unistd::getgrouplist(&name, gid).unwrap_or_else(|_| vec![gid]);
-        Ok(Some(Self { uid: found.uid, gid, others }))
+        let (home, shell) = (found.dir, found.shell);
+        Ok(Some(Self { uid: found.uid, gid, others, name: found.name, home, shell }))
+    }
+}
+
+impl Identity {
+    /// What the environment says of who somebody is.
+    pub fn environment(&self) -> [(OsString, OsString); 4] {
+        let name = || OsString::from(&self.name);
+        [
+            ("HOME".into(), self.home.clone().into()),
+            ("SHELL".into(), self.shell.clone().into()),
+            ("USER".into(), name()),
+            ("LOGNAME".into(), name()),
+        ]
     }
 }
 
@@ -167,16 +185,20 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, SpawnError> {
     command.stdout(stream(stdout).map_err(failed)?).stderr(stream(stderr).map_err(failed)?);
     let setup = Setup::of(launch);
     run_before(&mut command, setup);
-    let child = command.spawn().map_err(failed)?;
+    let mut child = command.spawn().map_err(failed)?;
     let pid = child.id();
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // It cannot be another one by now: nobody has waited for it.
     let handle = number.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-    match handle {
-        Some(Ok(handle)) => Ok(Spawned { pid, handle }),
-        Some(Err(error)) => Err(failed(error.into())),
-        None => Err(failed(std::io::ErrorKind::InvalidData.into())),
-    }
+    let error = match handle {
+        Some(Ok(handle)) => return Ok(Spawned { pid, handle }),
+        Some(Err(error)) => error.into(),
+        None => std::io::ErrorKind::InvalidData.into(),
+    };
+    // Nobody could follow it.
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(failed(error))
 }
 
 /// What is done in the new process before its program runs.
@@ -202,6 +224,7 @@ impl Setup {
     /// (signal-safety(7)); nothing is allocated.
     fn apply(&self) -> std::io::Result<()> {
         nix::unistd::setsid()?;
+        hear_all_signals();
         for group in &self.groups {
             join(*group)?;
         }
@@ -249,6 +272,17 @@ mod between {
         }
     }
 
+    /// Undoes what this process, or whoever has started it, ignores: a shell lets what it starts in the
+    /// background ignore SIGINT.
+    pub(super) fn hear_all_signals() {
+        for number in 1..=64 {
+            // SAFETY: it sets the default. Those that cannot be changed are refused.
+            unsafe {
+                nix::libc::signal(number, nix::libc::SIG_DFL);
+            }
+        }
+    }
+
     pub(super) fn join(group: RawFd) -> std::io::Result<()> {
         // SAFETY: the descriptor is one of `Launch::groups`, which outlive the start.
         let group = unsafe { std::os::fd::BorrowedFd::borrow_raw(group) };
@@ -267,7 +301,7 @@ mod between {
         }
     }
 }
-use between::{close_the_rest, join, run_before};
+use between::{close_the_rest, hear_all_signals, join, run_before};
 
 /// Finds a program as a shell would: by a path from where it works, or by its name in `path`.
 pub fn find_program(name: &str, dir: &Utf8Path, path: &str) -> Option<Utf8PathBuf> {

@@ -1,11 +1,12 @@
 //! Answering on a socket.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ pub enum ServerError {
 pub struct Server {
     path: Utf8PathBuf,
     listener: Arc<UnixListener>,
+    /// Kept for as long as it answers: whoever has it, nobody else answers there.
+    _lock: File,
+    clients: Clients,
     thread: Option<JoinHandle<()>>,
     /// Nobody is answered any more.
     is_over: Arc<AtomicBool>,
@@ -62,17 +66,21 @@ impl Server {
     /// was killed has left is taken away.
     pub fn start(manager: Arc<Manager>, path: &Utf8Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Listen { path: path.to_owned(), source };
+        let lock = lock(path)?;
         clear(path)?;
         let listener = Arc::new(UnixListener::bind(path).map_err(failed)?);
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let (end, ended) = channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, accepts) = (Arc::clone(&is_over), Arc::clone(&listener));
+        let clients = Clients::default();
+        let those = clients.clone();
         let thread = std::thread::Builder::new()
             .name("deploykit-control".into())
-            .spawn(move || serve(&accepts, &manager, &end, &over))
+            .spawn(move || serve(&accepts, &manager, &end, &over, &those))
             .map_err(failed)?;
-        Ok(Self { path: path.to_owned(), listener, thread: Some(thread), is_over, ended })
+        let (path, thread) = (path.to_owned(), Some(thread));
+        Ok(Self { path, listener, _lock: lock, clients, thread, is_over, ended })
     }
 
     /// Waits until somebody asks for the end, but not longer than that; whether they have.
@@ -90,6 +98,45 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        // They have the manager still, which is to end.
+        self.clients.end();
+    }
+}
+
+/// Whoever is connected.
+#[derive(Debug, Default, Clone)]
+struct Clients(Arc<Mutex<Vec<Connected>>>);
+
+/// A client, and the thread that answers it.
+type Connected = (UnixStream, JoinHandle<()>);
+
+impl Clients {
+    fn add(&self, stream: UnixStream, thread: JoinHandle<()>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, thread)| !thread.is_finished());
+        all.push((stream, thread));
+    }
+
+    fn end(&self) {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for (stream, thread) in all {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes the lock beside the socket.
+fn lock(path: &Utf8Path) -> Result<File, ServerError> {
+    let failed = |source| ServerError::Listen { path: path.to_owned(), source };
+    let name = Utf8PathBuf::from(format!("{path}.lock"));
+    let mut options = File::options();
+    options.create(true).append(true).mode(0o600);
+    let file = options.open(name).map_err(failed)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServerError::Taken { path: path.to_owned() }),
+        Err(error) => Err(failed(error.into())),
     }
 }
 
@@ -99,14 +146,22 @@ fn clear(path: &Utf8Path) -> Result<(), ServerError> {
     if !found.file_type().is_socket() {
         return Err(ServerError::NoSocket { path: path.to_owned() });
     }
-    if UnixStream::connect(path).is_ok() {
-        return Err(ServerError::Taken { path: path.to_owned() });
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+        // Who does not let us in is there all the same.
+        _ => return Err(ServerError::Taken { path: path.to_owned() }),
     }
     std::fs::remove_file(path)
         .map_err(|source| ServerError::Listen { path: path.to_owned(), source })
 }
 
-fn serve(listener: &UnixListener, manager: &Arc<Manager>, end: &Sender<()>, is_over: &AtomicBool) {
+fn serve(
+    listener: &UnixListener,
+    manager: &Arc<Manager>,
+    end: &Sender<()>,
+    is_over: &AtomicBool,
+    clients: &Clients,
+) {
     for stream in listener.incoming() {
         if is_over.load(Ordering::SeqCst) {
             return;
@@ -119,7 +174,15 @@ fn serve(listener: &UnixListener, manager: &Arc<Manager>, end: &Sender<()>, is_o
         let (manager, end) = (Arc::clone(manager), end.clone());
         let thread = std::thread::Builder::new().name("deploykit-client".into());
         // Without a thread for it, the client sees the end of the connection.
-        let _ = thread.spawn(move || converse(&stream, &manager, &end));
+        let (Ok(other), own) = (stream.try_clone(), stream) else { continue };
+        let spawned = thread.spawn(move || {
+            converse(&own, &manager, &end);
+            // Its other end is open still, for whoever ends the server.
+            let _ = own.shutdown(std::net::Shutdown::Both);
+        });
+        if let Ok(thread) = spawned {
+            clients.add(other, thread);
+        }
     }
 }
 

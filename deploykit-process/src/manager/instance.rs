@@ -8,7 +8,7 @@ use rustix::net::{RecvFlags, recv};
 use super::InstanceStatus;
 use super::poll::Timer;
 use crate::definition::Definition;
-use crate::machine::{Machine, Phase, Reason};
+use crate::machine::{Machine, Next, Phase, Reason};
 use crate::policy::Ending;
 use crate::table::Row;
 
@@ -25,6 +25,8 @@ pub(super) struct Instance {
     pub(super) timer: Option<Timer>,
     /// It is to end as soon as nothing runs that needs it.
     pub(super) ending: bool,
+    /// It is to run again when all has ended that is to end.
+    pub(super) again: bool,
     /// It is not defined any more.
     pub(super) leaving: bool,
     pub(super) last_end: Option<String>,
@@ -37,6 +39,8 @@ pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) handle: OwnedFd,
     pub(super) started: Instant,
+    /// Since when it is ready.
+    pub(super) ready_since: Option<Instant>,
     /// The mark in its environment.
     pub(super) marker: String,
     /// Where it says how it is.
@@ -68,6 +72,7 @@ impl Instance {
             process: None,
             timer: None,
             ending: false,
+            again: false,
             leaving: false,
             last_end: None,
             text: None,
@@ -76,7 +81,18 @@ impl Instance {
 
     /// Whether it has what others wait for.
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.machine.phase, Phase::Running | Phase::Down(Reason::Done))
+        let is_up = matches!(self.machine.phase, Phase::Running | Phase::Down(Reason::Done));
+        is_up && !self.is_clearing()
+    }
+
+    /// Whether its main process has ended, and something that it had started has not.
+    fn is_clearing(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.ended.is_some())
+    }
+
+    /// Whether those that come after it need not wait for it any more.
+    pub(super) fn is_past(&self) -> bool {
+        self.is_up() || matches!(self.machine.phase, Phase::Down(_)) || !self.machine.is_gated
     }
 
     /// Whether somebody wants it to run, whatever became of that.
@@ -86,7 +102,8 @@ impl Instance {
 
     /// Whether nothing will happen to it by itself.
     pub(super) fn is_settled(&self) -> bool {
-        matches!(self.machine.phase, Phase::Running | Phase::Down(_)) && !self.ending
+        let is_settled = matches!(self.machine.phase, Phase::Running | Phase::Down(_));
+        is_settled && !self.ending && !self.again && !self.is_clearing()
     }
 
     pub(super) fn status(&self) -> InstanceStatus {
@@ -94,7 +111,12 @@ impl Instance {
         InstanceStatus {
             name: self.definition.name(),
             service: self.definition.service.clone(),
-            phase: self.machine.phase.clone(),
+            phase: match &self.machine.phase {
+                Phase::Starting | Phase::Running if self.is_clearing() => {
+                    Phase::Stopping(Next::Recover)
+                }
+                phase => phase.clone(),
+            },
             pid: process.map(|process| process.pid),
             up: process.map(|process| super::since(process.started)),
             restarts: self.machine.restarts,

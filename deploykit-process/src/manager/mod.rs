@@ -87,13 +87,16 @@ pub enum ManagerError {
         /// What they are called.
         name: String,
     },
+    /// There is no such signal.
+    #[error("there is no signal {number}")]
+    Signal {
+        /// Its number.
+        number: i32,
+    },
     /// It is at its end.
     #[error("the process manager has ended")]
     Gone,
 }
-
-/// Nobody waits for longer.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -209,8 +212,14 @@ impl Manager {
         names: &[String],
         longest: Duration,
     ) -> Result<Vec<InstanceStatus>, ManagerError> {
-        let until = Instant::now() + longest.min(FOR_EVER);
+        let until = poll::after(longest);
         self.ask(|reply| Command::Settle(names.to_vec(), until, reply))
+    }
+
+    /// Whether its thread has ended, which it does of itself only if something is wrong with it. Nobody
+    /// starts its services again then.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Ends all that it runs, and waits for that.

@@ -27,6 +27,21 @@ pub(super) struct Poll {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timer(Instant, u64);
 
+impl Timer {
+    /// Whether that time is over. What is told of one that was set anew meanwhile is not meant.
+    pub(super) fn is_due(&self) -> bool {
+        self.0 <= Instant::now()
+    }
+}
+
+/// Nobody waits for longer.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The time that is so far away.
+pub(super) fn after(duration: Duration) -> Instant {
+    Instant::now() + duration.min(FOR_EVER)
+}
+
 impl Poll {
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;

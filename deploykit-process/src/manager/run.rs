@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 use super::instance::Instance;
-use super::poll::{Poll, Timer, Token, Waker, monotonic};
+use super::poll::{Poll, Timer, Token, Waker, after, monotonic};
 use super::start::{random, start};
 use super::{Command, InstanceStatus, ManagerError, Surroundings, Wish};
 use crate::definition::{Definition, Readiness};
@@ -86,7 +86,7 @@ impl Loop {
                 // There is nothing that it could fail of but a lack of memory, which passes.
                 std::thread::sleep(std::time::Duration::from_millis(100));
             }
-            let mut ended = Vec::new();
+            let mut ended = BTreeSet::new();
             for token in &happened {
                 let id = token / KINDS;
                 match token % KINDS {
@@ -97,7 +97,7 @@ impl Loop {
                     _ => ended.extend(self.look(id)),
                 }
             }
-            self.clear_up(&ended);
+            self.clear_up(&ended.into_iter().collect::<Vec<_>>());
             self.go_on();
         }
     }
@@ -163,6 +163,10 @@ impl Loop {
         }
         for instance in self.instances.values_mut() {
             match named.remove(&instance.definition.name()) {
+                Some(definition) if instance.process.is_none() => {
+                    instance.ending &= !std::mem::take(&mut instance.leaving);
+                    (instance.definition, instance.next) = (definition, None);
+                }
                 Some(definition) => {
                     // It was about to end for no other reason.
                     instance.ending &= !std::mem::take(&mut instance.leaving);
@@ -184,15 +188,16 @@ impl Loop {
         for id in ids {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             match wish {
-                Wish::Down => instance.ending = true,
+                Wish::Down => (instance.ending, instance.again) = (true, false),
                 Wish::Up | Wish::Anew if instance.leaving => {}
-                Wish::Up => {
-                    instance.ending = false;
-                    self.take(id, Happened::Wanted);
+                // All that is to run anew ends in its order, and begins when all of it has ended.
+                Wish::Anew if instance.process.is_some() => {
+                    instance.machine.forget();
+                    (instance.ending, instance.again) = (true, true);
                 }
-                Wish::Anew => {
-                    instance.ending = false;
-                    self.take(id, Happened::Restarted);
+                Wish::Up | Wish::Anew => {
+                    (instance.ending, instance.again) = (false, false);
+                    self.take(id, Happened::Wanted);
                 }
             }
         }
@@ -228,6 +233,9 @@ impl Loop {
     }
 
     fn signal(&mut self, signal: i32, names: &[String]) -> Result<(), ManagerError> {
+        if rustix::process::Signal::from_named_raw(signal).is_none() {
+            return Err(ManagerError::Signal { number: signal });
+        }
         let ids = self.named(names).ok_or_else(|| self.unknown(names))?;
         for id in ids {
             if let Some(process) = self.instances.get(&id).and_then(|one| one.process.as_ref()) {
@@ -246,6 +254,9 @@ impl Loop {
     pub(super) fn take(&mut self, id: Id, happened: Happened) {
         let now = monotonic(self.begin);
         let Some(instance) = self.instances.get_mut(&id) else { return };
+        if let (Happened::Ready, Some(process)) = (&happened, &mut instance.process) {
+            process.ready_since.get_or_insert_with(Instant::now);
+        }
         let jitter = random() as f64 / u64::MAX as f64;
         let acts = instance.machine.take(&instance.definition.course, happened, now, jitter);
         for act in acts {
@@ -268,11 +279,11 @@ impl Loop {
                     super::stop::kill(process);
                 }
             }
-            Act::Timer(after) => {
+            Act::Timer(time) => {
                 if let Some(timer) = instance.timer.take() {
                     self.poll.cancel(timer);
                 }
-                instance.timer = Some(self.poll.at(Instant::now() + after, id * KINDS + TIME_UP));
+                instance.timer = Some(self.poll.at(after(time), id * KINDS + TIME_UP));
             }
             Act::NoTimer => {
                 if let Some(timer) = instance.timer.take() {
@@ -302,7 +313,7 @@ impl Loop {
         });
         if let Err(error) = watched {
             // Nobody would see its end.
-            super::stop::kill(&process);
+            super::stop::kill_and_wait(&process);
             return self.ended(
                 id,
                 Ending::NotStarted(error.to_string()),
@@ -311,7 +322,7 @@ impl Loop {
         }
         let readiness = definition.readiness.clone();
         if let Readiness::Delay(delay) = readiness {
-            process.ready = Some(self.poll.at(Instant::now() + delay, id * KINDS + LOOK));
+            process.ready = Some(self.poll.at(after(delay), id * KINDS + LOOK));
         }
         instance.process = Some(process);
         if readiness == Readiness::Started {
@@ -327,8 +338,8 @@ impl Loop {
     }
 
     fn time_up(&mut self, id: Id) {
-        if let Some(instance) = self.instances.get_mut(&id) {
-            instance.timer = None;
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        if instance.timer.take_if(|timer| timer.is_due()).is_some() {
             self.take(id, Happened::TimeUp);
         }
     }
@@ -354,10 +365,9 @@ impl Loop {
     fn look(&mut self, id: Id) -> Option<Id> {
         let process = self.instances.get_mut(&id)?.process.as_mut()?;
         if let Some(ended) = &mut process.ended {
-            ended.look = None;
-            return Some(id);
+            return ended.look.take_if(|timer| timer.is_due()).map(|_| id);
         }
-        if process.ready.take().is_some() {
+        if process.ready.take_if(|timer| timer.is_due()).is_some() {
             self.take(id, Happened::Ready);
         }
         None
@@ -376,9 +386,13 @@ impl Loop {
             let lacking = self.instances.values().filter(|one| one.is_wanted() && !one.is_up());
             let lowest = lacking.map(|one| one.definition.level).min();
             let is_free = |one: &Instance| {
-                one.machine.phase == Phase::Waiting
-                    && lowest.is_none_or(|lowest| one.definition.level <= lowest)
-                    && self.are_up(&one.definition.needs)
+                let (definition, is_gated) = (&one.definition, one.machine.is_gated);
+                let is_let = || {
+                    lowest.is_none_or(|lowest| definition.level <= lowest)
+                        && self.all_of(&definition.needs, Instance::is_up)
+                        && self.all_of(&definition.after, Instance::is_past)
+                };
+                one.machine.phase == Phase::Waiting && (!is_gated || is_let())
             };
             let free = self.instances.iter().filter(|(_, one)| is_free(one)).map(|(id, _)| *id);
             let (again, free): (Vec<Id>, Vec<Id>) = free.partition(|id| begun.contains(id));
@@ -395,38 +409,59 @@ impl Loop {
         }
     }
 
-    fn are_up(&self, services: &[String]) -> bool {
-        // What there is not cannot be waited for.
-        services.is_empty()
-            || self
-                .instances
-                .values()
-                .filter(|one| services.contains(&one.definition.service))
-                .all(Instance::is_up)
+    /// Whether all instances of these services are so. What there is not cannot be waited for.
+    fn all_of(&self, services: &[String], so: impl Fn(&Instance) -> bool) -> bool {
+        let are_meant = |one: &&Instance| services.contains(&one.definition.service);
+        services.is_empty() || self.instances.values().filter(are_meant).all(so)
     }
 
-    /// Ends what is to end, the highest level first, and whatever needs others before those.
+    /// Ends what is to end, the highest level first, and whatever needs others before those. What is to run
+    /// again begins when all of it has ended.
     fn end_in_order(&mut self) {
-        let ending = || self.instances.iter().filter(|(_, one)| one.ending);
-        let is_alive = |one: &Instance| one.process.is_some();
-        let highest =
-            ending().filter(|(_, one)| is_alive(one)).map(|(_, one)| one.definition.level).max();
+        let alive: Vec<&Instance> =
+            self.instances.values().filter(|one| one.ending && one.process.is_some()).collect();
+        let highest = alive.iter().map(|one| one.definition.level).max();
         let is_needed = |service: &String| {
-            ending().any(|(_, one)| is_alive(one) && one.definition.needs.contains(service))
-        };
-        let has_needs = ending().any(|(_, one)| !one.definition.needs.is_empty());
-        let free: Vec<Id> = ending()
-            .filter(|(_, one)| {
-                !is_alive(one)
-                    || (Some(one.definition.level) >= highest
-                        && !(has_needs && is_needed(&one.definition.service)))
+            alive.iter().any(|one| {
+                let Definition { service: own, needs, after, .. } = &one.definition;
+                own != service && (needs.contains(service) || after.contains(service))
             })
-            .map(|(id, _)| *id)
-            .collect();
+        };
+        let has_needs = alive
+            .iter()
+            .any(|one| !(one.definition.needs.is_empty() && one.definition.after.is_empty()));
+        let is_next = |one: &Instance| {
+            Some(one.definition.level) >= highest
+                && !(has_needs && is_needed(&one.definition.service))
+        };
+        // Those that need each other end together.
+        let stuck = !alive.is_empty() && !alive.iter().any(|one| is_next(one));
+        let is_free = |one: &Instance| {
+            one.process.is_none() || stuck && Some(one.definition.level) >= highest || is_next(one)
+        };
+        let nothing_ends = alive.is_empty();
+        let ending = self.instances.iter().filter(|(_, one)| one.ending && is_free(one));
+        let free: Vec<Id> = ending.map(|(id, _)| *id).collect();
         for id in free {
             self.take(id, Happened::Unwanted);
             if let Some(one) = self.instances.get_mut(&id).filter(|one| one.process.is_none()) {
                 one.ending = false;
+            }
+        }
+        if nothing_ends {
+            self.begin_again();
+        }
+    }
+
+    fn begin_again(&mut self) {
+        let again = self.instances.iter().filter(|(_, one)| one.again && !one.ending);
+        let again: Vec<Id> = again.map(|(id, _)| *id).collect();
+        for id in again {
+            if let Some(one) = self.instances.get_mut(&id) {
+                one.again = false;
+            }
+            if !self.is_ending {
+                self.take(id, Happened::Wanted);
             }
         }
     }

@@ -40,7 +40,9 @@ pub(super) fn start(
 ) -> Result<Process, String> {
     // Nobody who does not know it speaks for it.
     let marker = format!("{}-{:016x}", definition.name(), random());
-    let mut env = environment(definition)?;
+    let identity = Identity::find(definition.user.as_deref(), definition.group.as_deref());
+    let identity = identity.map_err(|error| deploykit_core::chain(&error))?;
+    let mut env = environment(definition, identity.as_ref())?;
     env.push((MARKER.into(), marker.clone().into()));
     let notify = match definition.readiness {
         Readiness::Notify => {
@@ -52,8 +54,6 @@ pub(super) fn start(
         }
         _ => None,
     };
-    let identity = Identity::find(definition.user.as_deref(), definition.group.as_deref());
-    let identity = identity.map_err(|error| deploykit_core::chain(&error))?;
     let outputs = surroundings.outputs(definition);
     let [stdout, stderr] = outputs.map_err(|error| format!("where it is to write: {error}"))?;
     let launch = Launch {
@@ -75,6 +75,7 @@ pub(super) fn start(
         started: Instant::now(),
         marker,
         notify,
+        ready_since: None,
         ready: None,
         is_killed: false,
         ended: None,
@@ -90,7 +91,10 @@ fn program(definition: &Definition, env: &[(OsString, OsString)]) -> Result<Utf8
 }
 
 /// Its whole environment: the last entry of a name counts.
-fn environment(definition: &Definition) -> Result<Vec<(OsString, OsString)>, String> {
+fn environment(
+    definition: &Definition,
+    identity: Option<&Identity>,
+) -> Result<Vec<(OsString, OsString)>, String> {
     let mut env: Vec<(OsString, OsString)> = Vec::new();
     if definition.clean_env {
         env.push(("PATH".into(), PATH.into()));
@@ -98,19 +102,34 @@ fn environment(definition: &Definition) -> Result<Vec<(OsString, OsString)>, Str
         let passed = |name: &OsString| !NOT_PASSED_ON.iter().any(|not| name == not);
         env.extend(std::env::vars_os().filter(|(name, _)| passed(name)));
     }
+    // Whoever runs as somebody else is not at home here.
+    env.extend(identity.into_iter().flat_map(Identity::environment));
     env.extend(definition.env.iter().map(|(name, value)| (name.into(), value.into())));
     for file in &definition.env_files {
         let (path, may_be_missing) = match file.strip_prefix('-') {
             Some(path) => (path, true),
             None => (&**file, false),
         };
-        match std::fs::read_to_string(path) {
+        match read_file(path) {
             Ok(text) => env.extend(assignments(&text)),
             Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("the environment file {path}: {error}")),
         }
     }
     Ok(env)
+}
+
+/// So long a file of an environment may be, in bytes.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// Reads a file, and nothing that could keep the manager waiting.
+fn read_file(path: &str) -> io::Result<String> {
+    let found = std::fs::metadata(path)?;
+    match () {
+        () if !found.is_file() => Err(io::Error::other("it is not a file")),
+        () if found.len() > LONGEST_FILE => Err(io::Error::other("it is longer than 1 MiB")),
+        () => std::fs::read_to_string(path),
+    }
 }
 
 /// Lines `NAME=value`, with or without quotes around the value; comments and what is none are passed over.
@@ -130,7 +149,9 @@ fn assignments(text: &str) -> Vec<(OsString, OsString)> {
 /// A socket on which a process says how it is. Its name is not a file: whoever runs as another user need
 /// not be let into a directory.
 fn listen(marker: &str) -> io::Result<(OwnedFd, String)> {
-    let name = format!("deploykit/{marker}");
+    // The name of such a socket has 107 bytes.
+    let secret = marker.rsplit('-').next().unwrap_or_default();
+    let name = format!("deploykit/{secret}");
     let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;

@@ -27,7 +27,10 @@ pub(super) fn signal_main(process: &Process, signal: i32) {
 pub(super) fn ask(process: &Process, signal: i32) {
     if let Some(ended) = &process.ended {
         // Its number, and that of its group, may be another's by now.
-        return ended.left.iter().for_each(|row| signal_one(row, signal));
+        for row in &ended.left {
+            let _ = signal_one(row, signal);
+        }
+        return;
     }
     let group = i32::try_from(process.pid).ok().map(Pid::from_raw);
     match (group, Signal::try_from(signal)) {
@@ -52,17 +55,24 @@ pub(super) fn kill(process: &Process) {
     }
 }
 
-/// Sends a signal to one process, and to no other that has its number since.
-fn signal_one(row: &Row, signal: i32) {
-    let Some(pid) = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw) else {
-        return;
+/// Ends a process that nobody could follow, and takes note of its end.
+pub(super) fn kill_and_wait(process: &Process) {
+    use std::os::fd::AsFd as _;
+    kill(process);
+    let _ = waitid(WaitId::PidFd(process.handle.as_fd()), WaitIdOptions::EXITED);
+}
+
+/// Sends a signal to one process, and to no other that has its number since. Whether this process may.
+fn signal_one(row: &Row, signal: i32) -> bool {
+    let pid = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw);
+    let handle = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    let (Some(Ok(handle)), Some(signal)) =
+        (handle, rustix::process::Signal::from_named_raw(signal))
+    else {
+        return true;
     };
-    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    let signal = rustix::process::Signal::from_named_raw(signal);
     let is_same = table::row(row.pid).is_some_and(|now| now.start == row.start);
-    if let Some(signal) = signal.filter(|_| is_same) {
-        let _ = pidfd_send_signal(&handle, signal);
-    }
+    !is_same || pidfd_send_signal(&handle, signal) != Err(rustix::io::Errno::PERM)
 }
 
 /// How a process has ended, if it has; takes note of it, so that nothing is left of it.
@@ -120,8 +130,14 @@ impl Loop {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let Some(process) = instance.process.take() else { return };
         let Some(ended) = process.ended else { return };
-        let ran = ended.at.saturating_duration_since(process.started);
+        // What was never ready has not been stable.
+        let ready = process.ready_since;
+        let ran = ready.map_or(Duration::ZERO, |since| ended.at.saturating_duration_since(since));
         self.ended(id, ended.ending, ran);
+        if let Some(instance) = self.instances.get_mut(&id) {
+            // How it is to run says also what it waits for.
+            instance.definition = instance.next.take().unwrap_or(instance.definition.clone());
+        }
     }
 
     /// Something is left of a process. It is asked once to end, and ended when the time is over that the
@@ -132,14 +148,18 @@ impl Loop {
             (instance.definition.stop_signal, instance.definition.course.stop_timeout);
         let Some(process) = &mut instance.process else { return };
         let is_killed = process.is_killed;
-        let is_first = process.ended.as_ref().is_some_and(|ended| ended.left.is_empty());
-        if is_first && !is_killed && !grace.is_zero() {
-            // Those that are not in its group have heard nothing yet.
-            left.iter().for_each(|row| signal_one(row, signal));
-        }
         let Some(ended) = &mut process.ended else { return };
         if is_killed || ended.at.elapsed() >= grace {
-            left.iter().for_each(|row| signal_one(row, nix::libc::SIGKILL));
+            // What has become somebody else's nobody here can end.
+            let ended: Vec<bool> =
+                left.iter().map(|row| signal_one(row, nix::libc::SIGKILL)).collect();
+            if !ended.contains(&true) {
+                return self.is_clear(id);
+            }
+        } else if ended.left.is_empty() {
+            for row in &left {
+                let _ = signal_one(row, signal);
+            }
         }
         ended.left = left;
         ended.look = Some(self.poll.at(Instant::now() + LOOK, Self::look_again(id)));
