@@ -57,7 +57,8 @@ impl Processes {
     }
 
     fn new(config: &Config, layout: &Layout) -> Result<Self, BoxError> {
-        let specs = config.service.services.clone();
+        // Whoever brings them over one by one begins with what others need.
+        let specs: Vec<ServiceSpec> = config.service.in_order().into_iter().cloned().collect();
         if specs.is_empty() {
             return Err("it needs [[service]] with what is to run".into());
         }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use deploykit_core::traits::{LogRequest, Manner, Supervisor, SupervisorError};
+use deploykit_core::traits::{LogRequest, Manner, ServiceState, Supervisor, SupervisorError};
 use deploykit_core::{BackendRequest, Cause, Context, Layout, Masker, config};
 use deploykit_process::control::Server;
 use deploykit_process::log::LogEvent;
@@ -113,4 +113,39 @@ fn what_the_services_have_written_is_kept_and_tells_why_one_does_not_start() {
     let error = ill.restart(&ctx, &release, Manner::Usual).unwrap_err();
     assert!(error.to_string().contains("web has failed: web exited with code 7"), "{error}");
     assert!(error.tail().iter().any(|line| line == "no such database"), "{:?}", error.tail());
+}
+
+#[test]
+fn a_release_that_mends_a_crash_loop_is_brought_up_and_each_behind_what_it_needs() {
+    let scene = Scene::new();
+    let layout = scene.layout();
+    std::fs::create_dir_all(layout.private()).unwrap();
+    let server = Server::start(Arc::new(Manager::start(Quiet).unwrap()), &socket(layout)).unwrap();
+    let ctx = Context::new().unwrap();
+    let of = |name: &str, script: &str, more: &str| {
+        format!("[[service]]\nname = {name:?}\ncommand = [\"sh\", \"-c\", {script:?}]\n{more}\n")
+    };
+    let ill = supervisor(layout, &of("web", "exit 1", ""));
+    let _ = ill.restart(&ctx, &scene.release(1), Manner::Usual);
+    let well = supervisor(layout, &of("web", "exec sleep 1000", ""));
+    for _ in 0..500 {
+        if well.status(&ctx).unwrap().instances[0].restarts > 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    well.restart(&ctx, &scene.release(2), Manner::Usual).unwrap();
+    let status = well.status(&ctx).unwrap();
+    assert_eq!((status.state, status.instances[0].restarts), (ServiceState::Running, 0));
+    drop(server);
+
+    // One by one, where nothing runs yet.
+    let _server = Server::start(Arc::new(Manager::start(Quiet).unwrap()), &socket(layout)).unwrap();
+    let services = of("web", "exec sleep 1000", "requires = [\"db\"]");
+    let all = supervisor(layout, &format!("{services}{}", of("db", "exec sleep 1000", "")));
+    let release = scene.release(1);
+    for instance in all.instances() {
+        all.restart_instance(&ctx, &release, &instance, Manner::Usual).unwrap();
+    }
+    assert_eq!(all.status(&ctx).unwrap().state, ServiceState::Running);
 }

@@ -96,3 +96,32 @@ fn what_is_not_understood_is_said_and_the_next_request_is_answered() {
         assert!(answer.contains(told), "{answer}");
     }
 }
+
+#[test]
+fn of_two_managers_that_start_at_once_one_answers() {
+    for _ in 0..20 {
+        let (_dir, path, manager) = stage();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let start = || {
+            let (manager, path) = (Arc::clone(&manager), path.clone());
+            std::thread::spawn(move || Server::start(manager, &path))
+        };
+        let started = [start(), start()].map(|thread| thread.join().unwrap());
+        assert_eq!(started.iter().filter(|server| server.is_ok()).count(), 1, "{started:?}");
+        assert!(Client::connect(&path).unwrap().status().is_ok());
+    }
+}
+
+#[test]
+fn no_client_keeps_a_manager_that_is_to_end() {
+    let (_dir, path, manager) = stage();
+    let server = Server::start(Arc::clone(&manager), &path).unwrap();
+    let mut client = Client::connect(&path).unwrap();
+    client.define(vec![Definition::new("one", ["sleep", "1000"], "/")]).unwrap();
+    client.up(&[]).unwrap();
+    client.settle(&[], LONG).unwrap();
+    drop(server);
+    assert!(matches!(client.status(), Err(ClientError::Silent { .. })));
+    let manager = Arc::try_unwrap(manager).expect("nobody else has it");
+    manager.end();
+}

@@ -411,3 +411,99 @@ fn one_that_is_defined_again_before_it_has_ended_runs_on_and_a_restart_forgets_w
     bench.manager.restart(&[]).unwrap();
     assert_eq!(bench.status("web").restarts, 0, "while it ends, too");
 }
+
+#[test]
+fn what_runs_anew_ends_in_its_order_and_begins_when_all_of_it_has_ended() {
+    let bench = Bench::new();
+    let script = "echo begin $NAME >> order; trap 'sleep 0.2; echo end $NAME >> order; exit 0' TERM\n\
+        echo up; while :; do sleep 0.01; done";
+    let of = |name: &str, needs: &[&str]| {
+        let mut one = bench.script(name, script);
+        one.env.insert("NAME".into(), name.into());
+        one.needs = needs.iter().map(|&need| need.to_owned()).collect();
+        one
+    };
+    let mut migrate = bench.script("migrate", "echo begin migrate >> order");
+    (migrate.readiness, migrate.course.once) = (Readiness::Exit, true);
+    let all = || vec![of("web", &["migrate", "db"]), of("db", &[]), migrate.clone()];
+    bench.up(all());
+    for file in ["web.out", "db.out"] {
+        bench.until("its trap is set", || bench.written(file) == "up\n");
+    }
+    std::fs::remove_file(bench.notes.dir.join("order")).unwrap();
+    bench.manager.restart(&[]).unwrap();
+    bench.manager.settle(&[], LONG).unwrap();
+    bench.until("web has begun", || bench.written("order").contains("begin web"));
+    let order = bench.written("order");
+    let order: Vec<&str> = order.lines().collect();
+    assert_eq!(order[..2], ["end web", "end db"]);
+    assert!(order.len() == 5 && order[4] == "begin web", "{order:?}");
+    // Whose needs have turned round since they were started end all the same.
+    bench.manager.define(vec![of("web", &[]), of("db", &["web"])]).unwrap();
+    bench.manager.restart(&["db".into()]).unwrap();
+    bench.manager.settle(&["db".into()], LONG).unwrap();
+    bench.manager.down(&[]).unwrap();
+    let down = bench.manager.settle(&[], LONG).unwrap();
+    assert!(down.iter().all(|one| one.pid.is_none()), "{down:?}");
+}
+
+#[test]
+fn what_has_crashed_does_not_wait_for_what_has_failed_since() {
+    let bench = Bench::new();
+    let mut ground = bench.script("ground", "while [ ! -e over ]; do sleep 0.01; done; exit 1");
+    ground.course.rules.when = When::Never;
+    let mut web = bench.script("web", "exec sleep 1000");
+    (web.level, web.needs) = (1, vec!["ground".into()]);
+    web.course.rules.stable = Duration::ZERO;
+    bench.up(vec![ground, web]);
+    std::fs::write(bench.notes.dir.join("over"), "").unwrap();
+    bench.until("it has failed", || {
+        matches!(bench.status("ground").phase, Phase::Down(Reason::Failed(_)))
+    });
+    let pid = bench.status("web").pid;
+    kill(pid.unwrap());
+    bench.until("it runs again", || {
+        let now = bench.status("web");
+        now.phase == Phase::Running && now.pid.is_some() && now.pid != pid
+    });
+}
+
+#[test]
+fn nothing_that_a_definition_says_keeps_the_manager_from_its_work() {
+    let bench = Bench::new();
+    let fifo = bench.notes.dir.join("fifo");
+    nix::unistd::mkfifo(fifo.as_std_path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut waits = bench.script("waits", "exec sleep 1000");
+    waits.env_files = vec![fifo.into_string()];
+    waits.course.rules.give_up = Some(1);
+    let mut long = bench.script("long", "exec sleep 1000");
+    long.readiness = Readiness::Delay(Duration::MAX);
+    long.course.start_timeout = Duration::MAX;
+    let well = bench.script("well", "exec sleep 1000");
+    bench.manager.define(vec![waits, long, well]).unwrap();
+    bench.manager.up(&[]).unwrap();
+    bench.until("it runs", || bench.status("well").phase == Phase::Running);
+    let Phase::Down(Reason::Failed(why)) = bench.status("waits").phase else { panic!("it waits") };
+    assert!(why.contains("fifo: it is not a file"), "{why}");
+    assert_eq!(bench.status("long").phase, Phase::Starting);
+    let refused = bench.manager.signal(9999, &[]);
+    assert_eq!(refused, Err(ManagerError::Signal { number: 9999 }));
+    assert!(!bench.manager.has_ended());
+}
+
+/// Its main process has ended, but not what that has started.
+#[test]
+fn what_is_dead_is_not_shown_as_running_while_its_children_end() {
+    let bench = Bench::new();
+    let script = "sh -c 'trap \"\" TERM; echo deaf; while :; do sleep 0.02; done' & \
+        while [ ! -s web.out ]; do sleep 0.01; done; exit 1";
+    let mut web = bench.script("web", script);
+    web.course.stop_timeout = Duration::from_secs(2);
+    bench.manager.define(vec![web]).unwrap();
+    bench.manager.up(&[]).unwrap();
+    bench.until("it is dead", || {
+        bench.written("web.out") == "deaf\n" && bench.status("web").pid.is_none()
+    });
+    assert_ne!(bench.status("web").phase, Phase::Running);
+    bench.until("it is started again", || bench.status("web").restarts == 1);
+}

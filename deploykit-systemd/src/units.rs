@@ -37,7 +37,11 @@ impl Units {
         };
         let listening = specs.iter().filter(|spec| !spec.listen.is_empty());
         let sockets = listening.flat_map(names).map(|unit| unit.with_suffix(".socket")).collect();
-        Self { manager, sockets, services: in_order(specs).into_iter().flat_map(member).collect() }
+        Self {
+            manager,
+            sockets,
+            services: config.service.in_order().into_iter().flat_map(member).collect(),
+        }
     }
 
     /// All of them, the sockets first.
@@ -62,24 +66,6 @@ impl Units {
             .map(|member| InstanceName::new(member.unit.prefix(), member.unit.instance()))
             .collect()
     }
-}
-
-/// The services in their order, but each behind those that it needs or follows: systemd would start it
-/// again with them. Where they follow one another in a circle, the order of the file holds.
-fn in_order(specs: &[ServiceSpec]) -> Vec<&ServiceSpec> {
-    let mut left: Vec<&ServiceSpec> = specs.iter().collect();
-    let mut ordered = Vec::new();
-    while !left.is_empty() {
-        let waits = |spec: &ServiceSpec| {
-            let before = spec.requires.iter().chain(&spec.after);
-            before
-                .into_iter()
-                .any(|name| *name != spec.name && left.iter().any(|other| other.name == *name))
-        };
-        let next = left.iter().position(|spec| !waits(spec)).unwrap_or(0);
-        ordered.push(left.remove(next));
-    }
-    ordered
 }
 
 /// The units of one service: one, or one for every instance.

@@ -80,6 +80,26 @@ impl Default for ServiceConfig {
     }
 }
 
+impl ServiceConfig {
+    /// What is to run, in the order of the file, but each behind those that it needs or follows. Where they
+    /// follow one another in a circle, the order of the file holds.
+    pub fn in_order(&self) -> Vec<&ServiceSpec> {
+        let mut left: Vec<&ServiceSpec> = self.services.iter().collect();
+        let mut ordered = Vec::new();
+        while !left.is_empty() {
+            let waits = |spec: &ServiceSpec| {
+                let before = spec.requires.iter().chain(&spec.after);
+                before
+                    .into_iter()
+                    .any(|name| *name != spec.name && left.iter().any(|other| other.name == *name))
+            };
+            let next = left.iter().position(|spec| !waits(spec)).unwrap_or(0);
+            ordered.push(left.remove(next));
+        }
+        ordered
+    }
+}
+
 /// One service that is to run: an entry of `[[service]]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

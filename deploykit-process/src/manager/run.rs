@@ -191,11 +191,11 @@ impl Loop {
                 Wish::Down => (instance.ending, instance.again) = (true, false),
                 Wish::Up | Wish::Anew if instance.leaving => {}
                 // All that is to run anew ends in its order, and begins when all of it has ended.
-                Wish::Anew if instance.process.is_some() => {
+                Wish::Anew => {
                     instance.machine.forget();
-                    (instance.ending, instance.again) = (true, true);
+                    (instance.ending, instance.again) = (instance.process.is_some(), true);
                 }
-                Wish::Up | Wish::Anew => {
+                Wish::Up => {
                     (instance.ending, instance.again) = (false, false);
                     self.take(id, Happened::Wanted);
                 }
