@@ -227,7 +227,7 @@ pub(crate) enum Command {
     ///
     /// Looks at the service manager and its units: are they there and can they be started, do they work in
     /// the active link, may this user handle them, can their journal be read, does somebody look after
-    /// deployments that were broken off.
+    /// deployments that were broken off. And at what is active: is it served, and decided.
     ///
     /// Exits with 10 when something should be mended, and tells how.
     Check,

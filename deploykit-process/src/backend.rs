@@ -217,17 +217,6 @@ fn instance(one: &InstanceStatus, now: Timestamp) -> Instance {
     instance
 }
 
-/// How bad a state is.
-fn rank(state: ServiceState) -> u8 {
-    match state {
-        ServiceState::Running => 0,
-        ServiceState::Starting => 2,
-        ServiceState::Stopped => 3,
-        ServiceState::Failed => 4,
-        _ => 1,
-    }
-}
-
 impl Supervisor for Processes {
     fn name(&self) -> &str {
         "process"
@@ -293,7 +282,7 @@ impl Supervisor for Processes {
 
     fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError> {
         let found = self.client()?.status().map_err(failed)?;
-        let Some(worst) = found.iter().rev().max_by_key(|one| rank(state(one))) else {
+        let Some(worst) = found.iter().rev().max_by_key(|one| state(one).rank()) else {
             return Ok(ServiceStatus::new(ServiceState::Stopped, "nothing has been started yet"));
         };
         let text = match state(worst) {

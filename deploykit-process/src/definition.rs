@@ -38,7 +38,7 @@ pub struct Definition {
     pub umask: u32,
     /// How much it may use.
     pub limits: Limits,
-    /// It starts when all of these levels below are up, and ends before them.
+    /// It starts when everything of a lower level is up, and ends before that.
     pub level: u32,
     /// It starts when these services are up, and ends before them.
     pub needs: Vec<String>,

@@ -69,8 +69,6 @@ pub enum Happened {
     Wanted,
     /// Somebody wants it not to.
     Unwanted,
-    /// Somebody wants it to run anew.
-    Restarted,
     /// All that it needs is up.
     Unblocked,
     /// It is ready.
@@ -196,7 +194,6 @@ impl Machine {
         match happened {
             Happened::Wanted => self.wanted(),
             Happened::Unwanted => self.unwanted(course),
-            Happened::Restarted => self.restarted(course),
             Happened::Unblocked => match self.phase {
                 Phase::Waiting => self.start(course),
                 _ => Vec::new(),
@@ -244,15 +241,6 @@ impl Machine {
                 vec![Act::NoTimer]
             }
             Phase::Starting | Phase::Running => self.stop(course, Next::Nothing),
-        }
-    }
-
-    fn restarted(&mut self, course: &Course) -> Vec<Act> {
-        // What was before tells nothing of what is wanted now, while it ends either.
-        self.forget();
-        match self.phase {
-            Phase::Starting | Phase::Running => self.stop(course, Next::Start),
-            _ => self.wanted(),
         }
     }
 
@@ -470,7 +458,8 @@ mod tests {
         assert_eq!(acts[1..], [Act::Ask, Act::Timer(course.stop_timeout)]);
         run(&mut machine, &course, &[died(0, LONG), Happened::Unblocked, Happened::Ready]);
         assert_eq!((&machine.phase, machine.restarts), (&Phase::Running, 1));
-        run(&mut machine, &course, &[Happened::Restarted, died(0, Duration::ZERO)]);
+        let anew = [Happened::Unwanted, Happened::Wanted, died(0, Duration::ZERO)];
+        run(&mut machine, &course, &anew);
         assert_eq!((&machine.phase, machine.restarts), (&Phase::Waiting, 0), "a person wants it");
         let at_once = Course { stop_timeout: Duration::ZERO, ..course };
         let acts = run(&mut machine, &at_once, &[Happened::Unblocked, Happened::Unwanted]);
@@ -481,7 +470,6 @@ mod tests {
         prop_oneof![
             Just(Happened::Wanted),
             Just(Happened::Unwanted),
-            Just(Happened::Restarted),
             Just(Happened::Unblocked),
             Just(Happened::Ready),
             Just(Happened::TimeUp),

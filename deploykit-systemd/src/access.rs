@@ -46,8 +46,8 @@ impl Who {
         self
     }
 
-    /// The first directory on the way to `path`, that one included, that this user may not enter, with its
-    /// mode. Nothing where this process itself cannot look.
+    /// The first directory on the way to `path` that this user may not enter, or `path` itself if it may not
+    /// be entered or, being a program, run; with its mode. Nothing where this process itself cannot look.
     pub(crate) fn barred_from(&self, path: &Utf8Path) -> Option<(Utf8PathBuf, u32)> {
         let real = path.canonicalize_utf8().ok()?;
         let above: Vec<&Utf8Path> = real.ancestors().collect();
@@ -57,13 +57,8 @@ impl Who {
         })
     }
 
-    /// What keeps this user from running a program: a directory on the way to it, or itself.
-    pub(crate) fn barred_from_running(&self, program: &Utf8Path) -> Option<Utf8PathBuf> {
-        self.barred_from(program).map(|(barred, _)| barred)
-    }
-
     /// The mode of a file or directory that this user may not execute or enter.
-    pub(crate) fn lacks(&self, path: &Utf8Path) -> Option<u32> {
+    fn lacks(&self, path: &Utf8Path) -> Option<u32> {
         let found = std::fs::metadata(path).ok()?;
         let shift = match () {
             () if found.uid() == self.uid.as_raw() => 6,

@@ -141,10 +141,7 @@ impl Systemd {
         let bus = self.bus(ctx)?;
         let ending = job::run(ctx, &bus, verb, unit, limit)
             .map_err(|error| self.refused(error, verb.word(), unit))?;
-        if ending == Ending::Queued {
-            return Err(SystemdError::Queued { unit: unit.to_string() }.into());
-        }
-        if ending == Ending::TimedOut {
+        if matches!(ending, Ending::TimedOut | Ending::Queued) {
             let spent = ctx.now().since(begun);
             let error = job::not_done(unit, verb, &ending, spent);
             return Err(self.explained(ctx, error, unit, begun));

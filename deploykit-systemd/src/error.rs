@@ -216,19 +216,7 @@ impl SystemdError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoBus { manager: ManagerKind::System, .. } => {
-                "is this host run by systemd, with dbus installed?".to_owned()
-            }
-            Self::NoBus { manager: ManagerKind::User, .. } if nix::unistd::geteuid().is_root() => {
-                "it is root's own manager that is meant: run deploykit as the user whose units they \
-                 are"
-                .to_owned()
-            }
-            Self::NoBus { manager: ManagerKind::User, .. } => {
-                "the user's manager runs while the user is logged in, or always after \
-                 `loginctl enable-linger USER`; XDG_RUNTIME_DIR tells where its bus is"
-                    .to_owned()
-            }
+            Self::NoBus { manager, .. } => hint_of_bus(*manager).to_owned(),
             Self::NoManager { manager: ManagerKind::System, .. } => {
                 "systemd must be process 1 of this host".to_owned()
             }
@@ -245,17 +233,7 @@ impl SystemdError {
                     .to_owned()
             }
             Self::Missing { described: true, .. } => "`deploykit unit install` makes it".to_owned(),
-            Self::Missing { unit, manager, .. } => {
-                let dir = match manager {
-                    ManagerKind::System => "/etc/systemd/system",
-                    ManagerKind::User => "~/.config/systemd/user",
-                };
-                let ctl = systemctl(*manager);
-                format!(
-                    "write {dir}/{unit} and run `{ctl} daemon-reload`, or describe it in \
-                     [[service]], of which `deploykit unit` makes it"
-                )
-            }
+            Self::Missing { unit, manager, .. } => hint_of_missing(unit, *manager),
             Self::Masked { unit, manager } => {
                 format!("`{} unmask {unit}`", systemctl(*manager))
             }
@@ -313,6 +291,33 @@ impl SystemdError {
         let (hint, host) = (self.hint(), self.is_of_the_host());
         let error = BackendError::new(self).hint(hint).tail(tail);
         if host { error.of_the_host().into() } else { error.into() }
+    }
+}
+
+/// How a unit of one's own comes to be there.
+fn hint_of_missing(unit: &str, manager: ManagerKind) -> String {
+    let dir = match manager {
+        ManagerKind::System => "/etc/systemd/system",
+        ManagerKind::User => "~/.config/systemd/user",
+    };
+    let ctl = systemctl(manager);
+    format!(
+        "write {dir}/{unit} and run `{ctl} daemon-reload`, or describe it in [[service]], of which \
+         `deploykit unit` makes it"
+    )
+}
+
+/// What makes a bus answer.
+fn hint_of_bus(manager: ManagerKind) -> &'static str {
+    match manager {
+        ManagerKind::System => "is this host run by systemd, with dbus installed?",
+        ManagerKind::User if nix::unistd::geteuid().is_root() => {
+            "it is root's own manager that is meant: run deploykit as the user whose units they are"
+        }
+        ManagerKind::User => {
+            "the user's manager runs while the user is logged in, or always after \
+             `loginctl enable-linger USER`; XDG_RUNTIME_DIR tells where its bus is"
+        }
     }
 }
 

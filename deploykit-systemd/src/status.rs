@@ -62,21 +62,10 @@ fn instance(layout: &Layout, units: &Units, facts: &Facts) -> Instance {
     instance
 }
 
-/// How bad a state is.
-fn rank(state: ServiceState) -> u8 {
-    match state {
-        ServiceState::Running => 0,
-        ServiceState::Unknown => 1,
-        ServiceState::Starting => 2,
-        ServiceState::Stopped => 3,
-        _ => 4,
-    }
-}
-
 /// The state of all units: the worst of theirs.
 pub(crate) fn status(layout: &Layout, units: &Units, all: &[Facts]) -> ServiceStatus {
     // Of several that are equally bad, the first tells.
-    let worst = all.iter().rev().max_by_key(|facts| rank(state(facts)));
+    let worst = all.iter().rev().max_by_key(|facts| state(facts).rank());
     let Some(worst) = worst else {
         return ServiceStatus::new(ServiceState::Unknown, "no unit is named");
     };

@@ -47,6 +47,19 @@ pub struct Instance {
     pub release: Option<ReleaseId>,
 }
 
+impl ServiceState {
+    /// How bad it is: the state of a service in all is the worst of its instances.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Running => 0,
+            Self::Unknown => 1,
+            Self::Starting => 2,
+            Self::Stopped => 3,
+            Self::Failed => 4,
+        }
+    }
+}
+
 /// The state of a service in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

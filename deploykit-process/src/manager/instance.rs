@@ -118,7 +118,7 @@ impl Instance {
                 phase => phase.clone(),
             },
             pid: process.map(|process| process.pid),
-            up: process.map(|process| super::since(process.started)),
+            up: process.map(|process| process.started.elapsed()),
             restarts: self.machine.restarts,
             last_end: self.last_end.clone(),
             text: self.text.clone(),

@@ -252,8 +252,3 @@ impl Drop for Manager {
         self.join();
     }
 }
-
-/// So much of a time as has passed.
-fn since(time: Instant) -> Duration {
-    time.elapsed()
-}

@@ -121,11 +121,6 @@ impl AsFd for Waker {
     }
 }
 
-/// The time since some moment, for the pure parts.
-pub(super) fn monotonic(begin: Instant) -> Duration {
-    begin.elapsed()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 use super::instance::Instance;
-use super::poll::{Poll, Timer, Token, Waker, after, monotonic};
+use super::poll::{Poll, Timer, Token, Waker, after};
 use super::start::{random, start};
 use super::{Command, InstanceStatus, ManagerError, Surroundings, Wish};
 use crate::definition::{Definition, Readiness};
@@ -252,7 +252,7 @@ impl Loop {
 
     /// Hands to an instance what has happened, and does what comes of it.
     pub(super) fn take(&mut self, id: Id, happened: Happened) {
-        let now = monotonic(self.begin);
+        let now = self.begin.elapsed();
         let Some(instance) = self.instances.get_mut(&id) else { return };
         if let (Happened::Ready, Some(process)) = (&happened, &mut instance.process) {
             process.ready_since.get_or_insert_with(Instant::now);

@@ -232,7 +232,7 @@ impl UnitSet {
         set.enabled.extend(timers.enabled());
         set.started = timers.started();
         set.barred = owner.filter(|_| manager == ManagerKind::System).and_then(|owner| {
-            let barred = Who::named(owner, None)?.barred_from_running(program)?;
+            let (barred, _) = Who::named(owner, None)?.barred_from(program)?;
             let (program, user) = (program.to_owned(), owner.to_owned());
             Some(UnitError::Program { program, user, barred })
         });
