@@ -69,15 +69,9 @@ fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
     if let Err(error) = systemd.look_for_needs(facts, active_release(systemd).as_deref()) {
         return vec![wrong(&name, &error)];
     }
-    let is_ours = !managed::is_foreign(&facts.fragment);
-    if systemd.describes_units() && !is_ours {
-        let (unit, file) = (facts.unit.to_string(), facts.fragment.clone());
-        return vec![wrong(&name, &SystemdError::NotOurs { unit, file })];
-    }
     // The next deployment lets systemd read those of deploykit's own.
-    if facts.needs_reload && !is_ours {
-        let (unit, manager) = (facts.unit.to_string(), systemd.units.manager);
-        return vec![wrong(&name, &SystemdError::NotReloaded { unit, manager })];
+    if let Err(error) = systemd.belongs(facts) {
+        return vec![wrong(&name, &error)];
     }
     let mut findings = Vec::new();
     if facts.active == "failed" || facts.waits_to_restart() {
@@ -91,7 +85,7 @@ fn of_unit(systemd: &Systemd, facts: &Facts) -> Vec<Finding> {
     findings.extend(directory(systemd, facts, &name));
     let ctl = systemctl(systemd.units.manager);
     // What no deployment has started yet is enabled by the first one.
-    let runs = facts.active == "active" || !is_ours;
+    let runs = facts.active == "active" || managed::is_foreign(&facts.fragment);
     if runs && matches!(facts.enabled.as_str(), "disabled" | "indirect" | "linked") {
         let finding = Finding::warning(&name, format!("it is {}", facts.enabled));
         findings.push(
@@ -163,7 +157,7 @@ fn unit_files(systemd: &Systemd) -> Option<Finding> {
         Ok(stray) if stray.is_empty() => Finding::fine(name, "they are those of the configuration"),
         Ok(stray) => Finding::warning(name, stray.join(", "))
             .why("the service does not run as it is described")
-            .mend("the next deployment brings them, and `deploykit unit install` does at once, with --force what was changed by hand; `deploykit unit diff` shows it"),
+            .mend("the next deployment brings them, and `deploykit unit install --force` replaces what was changed by hand; `deploykit unit diff` shows it"),
         Err(error) => Finding::error(name, chain(&error)).hint(error.hint()),
     })
 }

@@ -73,7 +73,8 @@ impl Systemd {
                 continue;
             }
             self.usable(&facts)?;
-            self.look_at_owner(ctx, &facts)?;
+            self.belongs(&facts)?;
+            self.warn_of_its_place(ctx, &facts);
             self.look_for_needs(&facts, release)?;
         }
         self.may_handle(ctx).map(drop)
@@ -84,8 +85,9 @@ impl Systemd {
         self.describes_units() && unit::may_write(self.units.manager)
     }
 
-    /// Whether a unit is whose it should be: deploykit's, where it is described.
-    fn look_at_owner(&self, ctx: &Context, facts: &Facts) -> Result<(), SystemdError> {
+    /// Whether a unit is whose it should be, deploykit's where it is described; and whether systemd knows it
+    /// as it is now, where it is another's.
+    pub(crate) fn belongs(&self, facts: &Facts) -> Result<(), SystemdError> {
         let (unit, manager) = (facts.unit.to_string(), self.units.manager);
         if self.describes_units() && managed::is_foreign(&facts.fragment) {
             return Err(SystemdError::NotOurs { unit, file: facts.fragment.clone() });
@@ -93,14 +95,18 @@ impl Systemd {
         if facts.needs_reload && managed::is_foreign(&facts.fragment) {
             return Err(SystemdError::NotReloaded { unit, manager });
         }
+        Ok(())
+    }
+
+    fn warn_of_its_place(&self, ctx: &Context, facts: &Facts) {
         if self.works_elsewhere(facts) {
             ctx.warn(format!(
-                "{unit} works in {}, which no deployment changes: WorkingDirectory={} follows them",
+                "{} works in {}, which no deployment changes: WorkingDirectory={} follows them",
+                facts.unit,
                 facts.directory,
                 self.layout.active_link()
             ));
         }
-        Ok(())
     }
 
     /// Whether a unit works in the application's directory, and not where the active release is.
