@@ -39,16 +39,19 @@
 //! |---|---|---|
 //! | `git` | yes | the source `git`, through gix: https, ssh, git and local repositories. It turns on `http` |
 //! | `http` | yes | the health check `http` |
+//! | `process` | yes | the service backend `process`, and the supervisor that runs its services, for embedding: [`supervisor`] |
 //! | `systemd` | yes | the service backend `systemd`, over D-Bus; see [`registry`] |
 //! | `schema` | no | `config::schema`: the JSON schema of the configuration, for editors |
 //!
 //! Without default features there is no source: a program adds its own.
 
 pub use deploykit_core::*;
+#[cfg(feature = "process")]
+pub use deploykit_process as supervisor;
 #[cfg(feature = "systemd")]
 pub use deploykit_systemd as systemd;
 
-/// All backends that this crate has with its features: those of core, and `systemd`.
+/// All backends that this crate has with its features: those of core, `process` and `systemd`.
 /// [`Application::at`] alone takes those of core.
 ///
 /// ```no_run
@@ -58,8 +61,13 @@ pub use deploykit_systemd as systemd;
 /// # Ok::<(), deploykit::Error>(())
 /// ```
 pub fn registry() -> Registry {
-    #[cfg_attr(not(feature = "systemd"), expect(unused_mut, reason = "nothing is added"))]
+    #[cfg_attr(
+        not(any(feature = "process", feature = "systemd")),
+        expect(unused_mut, reason = "nothing is added")
+    )]
     let mut registry = Registry::built_in();
+    #[cfg(feature = "process")]
+    deploykit_process::register(&mut registry);
     #[cfg(feature = "systemd")]
     deploykit_systemd::register(&mut registry);
     registry

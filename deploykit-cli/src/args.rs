@@ -1,15 +1,17 @@
 //! The arguments.
 
+mod deploy;
+mod global;
 mod service;
-
-use std::ffi::OsString;
-use std::time::Duration;
+mod supervise;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use deploykit::config::{Period, ProbationConfig};
 use deploykit::{DeploymentId, Revision};
 
+pub(crate) use deploy::{DeployArgs, PlanArgs, RestartArgs, RollbackArgs, WaitArg};
+pub(crate) use global::{ColorWhen, Global};
+pub(crate) use supervise::{DownArgs, NamesArgs, SignalArgs, UpArgs};
 pub(crate) use service::{LogsArgs, UnitCommand};
 
 /// Turns a git revision into a running, verified service, atomically, and back again in a second
@@ -48,74 +50,6 @@ Results go to standard output, everything else to standard error. With --json an
 too: {\"error\": {\"message\", \"causes\", \"hint\", \"kind\", \"exit\"}}, the last line of standard output.
 NO_COLOR and CLICOLOR_FORCE are respected.";
 
-/// Options that every command takes.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// The application's directory
-    #[arg(
-        short = 'C',
-        long = "directory",
-        global = true,
-        value_name = "DIR",
-        default_value = ".",
-        hide_default_value = true,
-        help = "The application's directory, if it is not the present one",
-        value_hint = clap::ValueHint::DirPath
-    )]
-    pub(crate) directory: Utf8PathBuf,
-
-    /// The configuration file, if it is not deploykit.toml (or mfd.toml) of the application's
-    /// directory
-    #[arg(
-        short = 'c',
-        long = "config",
-        global = true,
-        value_name = "FILE",
-        value_hint = clap::ValueHint::FilePath
-    )]
-    pub(crate) config: Option<Utf8PathBuf>,
-
-    /// Write JSON: one value, or JSON Lines from deploy, rollback, restart, recover and
-    /// logs
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-
-    /// Tell only results and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-
-    /// Tell details: the whole output of the build, absolute times, full names
-    #[arg(short, long, global = true)]
-    pub(crate) verbose: bool,
-
-    /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub(crate) color: ColorWhen,
-}
-
-/// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorWhen {
-    /// On a terminal, unless NO_COLOR is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl ColorWhen {
-    /// What arguments say that cannot be parsed as a whole.
-    pub(crate) fn asked_in(arguments: &[OsString]) -> Self {
-        let texts = || arguments.iter().map(|argument| argument.to_str().unwrap_or_default());
-        let apart = texts().zip(texts().skip(1)).filter(|(name, _)| *name == "--color");
-        let joined = texts().filter_map(|argument| argument.strip_prefix("--color="));
-        let mut asked = apart.map(|(_, when)| when).chain(joined);
-        asked.find_map(|when| Self::from_str(when, true).ok()).unwrap_or(Self::Auto)
-    }
-}
-
 impl Command {
     /// Whether all that it does is to tell something.
     pub(crate) fn only_tells(&self) -> bool {
@@ -128,6 +62,7 @@ impl Command {
             | Self::Show { .. }
             | Self::Check
             | Self::Logs(_)
+            | Self::Ps
             | Self::Unit { what: UnitCommand::Show { .. } | UnitCommand::Diff }
             | Self::Config { .. }
             | Self::Completions { .. }
@@ -136,6 +71,13 @@ impl Command {
             | Self::Deploy(_)
             | Self::Rollback(_)
             | Self::Restart(_)
+            | Self::Reload(_)
+            | Self::Up(_)
+            | Self::Down(_)
+            | Self::Start(_)
+            | Self::Stop(_)
+            | Self::Retry(_)
+            | Self::Signal(_)
             | Self::Confirm
             | Self::Hold { .. }
             | Self::Unhold
@@ -155,17 +97,54 @@ pub(crate) enum Command {
     Init(InitArgs),
 
     /// Deploy a revision: fetch it, build it, activate it, verify it
-    #[command(after_help = DEPLOY_HELP)]
+    #[command(after_help = deploy::DEPLOY_HELP)]
     Deploy(DeployArgs),
 
     /// Go back to an earlier release
-    #[command(after_help = ROLLBACK_HELP)]
+    #[command(after_help = deploy::ROLLBACK_HELP)]
     Rollback(RollbackArgs),
 
     /// Start the service of the active release again, and verify it
     ///
     /// It runs as it is recorded with the release. The release stays active, whatever comes of it.
     Restart(RestartArgs),
+
+    /// Bring the service to the changed configuration: what is described otherwise starts anew
+    ///
+    /// Nothing else does, and the repository is not asked. It is watched like a deployment: what proves ill
+    /// goes back to what was.
+    Reload(supervise::ReloadArgs),
+
+    /// Run the services here, and look after them; deploy first when nothing is active
+    ///
+    /// Shows what they write, and ends with them: at Ctrl-C, at SIGTERM, at `deploykit down`. A second signal
+    /// does not wait for them. SIGUSR1 and SIGUSR2 are passed on to them; SIGHUP reloads the configuration
+    /// where there is no terminal. As the first process of a container it also looks after what they leave.
+    ///
+    /// Exits with 0 when it was asked to end, with 4 when they are run by another `deploykit up`, and with
+    /// the code of a service that is named essential when that has ended (128 and the signal, when a signal
+    /// ended it).
+    #[command(after_help = supervise::UP_HELP)]
+    Up(UpArgs),
+
+    /// End what `up` runs, and `up` itself
+    Down(DownArgs),
+
+    /// Show the processes of the services
+    Ps,
+
+    /// Start services that `up` looks after
+    Start(NamesArgs),
+
+    /// Stop services that `up` looks after; the next deployment, or the next `up`, starts them again
+    Stop(NamesArgs),
+
+    /// Try again to start services that have failed, or wait for their next try
+    Retry(NamesArgs),
+
+    /// Send a signal to the main processes of services
+    #[command(after_help = supervise::SIGNAL_HELP)]
+    Signal(SignalArgs),
 
     /// Tell what a deployment would do, and do nothing
     ///
@@ -296,22 +275,6 @@ Examples:
   deploykit -C /srv/app init git@example.org:me/app.git
   deploykit init            takes the origin of the git repository in this directory";
 
-const DEPLOY_HELP: &str = "\
-Examples:
-  deploykit deploy                  the remote's default branch, or repo.revision
-  deploykit deploy v1.2.0           a tag, a branch, or a commit
-  deploykit deploy main --wait=5m   wait for another deployment to end
-  deploykit deploy --confirm-within=2m   go back unless it is confirmed from a new login
-  deploykit deploy --if-changed -q  for timers: silent when there is nothing new";
-
-const ROLLBACK_HELP: &str = "\
-Examples:
-  deploykit rollback                to the confirmed release that was active before
-  deploykit rollback v1.1.0         to the release of a tag
-  deploykit rollback 92965fd        to the release of a commit
-
-The release that is left is marked bad: nothing deploys its commit again unless --retry is given.";
-
 const COMPLETIONS_HELP: &str = "\
 Examples:
   deploykit completions bash > /etc/bash_completion.d/deploykit
@@ -327,138 +290,6 @@ Examples:
 pub(crate) struct InitArgs {
     /// The address of the repository: an https, ssh or git URL, user@host:path, or a local path
     pub(crate) url: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DeployArgs {
-    /// A branch, a tag, or a full or partial commit hash; by default repo.revision of the
-    /// configuration, or else the remote's HEAD
-    #[arg(value_name = "REV", default_value = "HEAD", hide_default_value = true)]
-    pub(crate) revision: Revision,
-
-    /// Build it again, even if a release of it exists
-    #[arg(long)]
-    pub(crate) rebuild: bool,
-
-    /// Deploy it although it is marked bad
-    #[arg(long)]
-    pub(crate) retry: bool,
-
-    /// For timers and hooks: exit with 0 when the release is held or the commit is marked bad
-    #[arg(long)]
-    pub(crate) if_changed: bool,
-
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArg,
-
-    #[command(flatten)]
-    pub(crate) wait: WaitArg,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RollbackArgs {
-    /// A release or the beginning of its id, a commit, or a branch or tag as it was deployed; by
-    /// default the confirmed release that was active before
-    pub(crate) target: Option<String>,
-
-    /// Go there although it is marked bad, or was never confirmed
-    #[arg(long)]
-    pub(crate) retry: bool,
-
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArg,
-
-    #[command(flatten)]
-    pub(crate) wait: WaitArg,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RestartArgs {
-    #[command(flatten)]
-    pub(crate) wait: WaitArg,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
-    /// A branch, a tag, or a full or partial commit hash; by default what `deploy` would take
-    #[arg(value_name = "REV", default_value = "HEAD", hide_default_value = true)]
-    pub(crate) revision: Revision,
-
-    /// As if it were built again
-    #[arg(long)]
-    pub(crate) rebuild: bool,
-
-    /// As if it were deployed although it is marked bad
-    #[arg(long)]
-    pub(crate) retry: bool,
-
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArg,
-}
-
-/// Whether somebody must confirm it.
-#[derive(Debug, Args)]
-pub(crate) struct ConfirmArg {
-    /// Go back unless `deploykit confirm` is called in time, from a new login: within this time
-    /// (90s, 5m); without one, within probation.duration, but a minute at least
-    #[arg(
-        long,
-        value_name = "DURATION",
-        num_args = 0..=1,
-        require_equals = true,
-        value_parser = some_time
-    )]
-    confirm_within: Option<Option<Period>>,
-}
-
-fn some_time(text: &str) -> Result<Period, String> {
-    let period: Period = text.parse()?;
-    if period.get().is_zero() {
-        Err("nobody could confirm it in no time".into())
-    } else {
-        Ok(period)
-    }
-}
-
-impl ConfirmArg {
-    /// How long there is time for it, if somebody must.
-    pub(crate) fn within(&self, probation: &ProbationConfig) -> Option<Period> {
-        self.confirm_within.map(|within| within.unwrap_or(probation.confirmation_window()))
-    }
-}
-
-/// How long to wait for another deployment.
-#[derive(Debug, Args)]
-pub(crate) struct WaitArg {
-    /// Wait for another deployment to end: so long (30s, 5m, 1h30m), or without limit
-    #[arg(
-        long,
-        value_name = "DURATION",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = WITHOUT_LIMIT
-    )]
-    wait: Option<Period>,
-}
-
-/// Ten years: the longest that a period can be.
-const WITHOUT_LIMIT: &str = "3650d";
-
-impl WaitArg {
-    /// Whether `word`, which stands behind `--wait`, was meant to be its duration: `--wait 30s`.
-    pub(crate) fn was_meant(&self, word: &str) -> bool {
-        let could_be_a_hash = word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let endless: Result<Period, _> = WITHOUT_LIMIT.parse();
-        self.wait.is_some()
-            && self.wait == endless.ok()
-            && !could_be_a_hash
-            && word.parse::<Period>().is_ok()
-    }
-
-    /// How long; not at all by default.
-    pub(crate) fn duration(&self) -> Duration {
-        self.wait.map_or(Duration::ZERO, Period::get)
-    }
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -492,54 +323,6 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
-    }
-
-    fn wait(arguments: &[&str]) -> Result<Duration, clap::Error> {
-        let cli = Cli::try_parse_from(["deploykit", "deploy"].iter().chain(arguments))?;
-        match cli.command {
-            Command::Deploy(arguments) => Ok(arguments.wait.duration()),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn waiting_is_off_without_limit_or_for_a_time() {
-        assert_eq!(wait(&[]).unwrap(), Duration::ZERO);
-        assert!(wait(&["--wait"]).unwrap() > Duration::from_secs(365 * 86_400));
-        assert_eq!(wait(&["--wait=5m"]).unwrap(), Duration::from_secs(300));
-        assert!(wait(&["--wait=soon"]).is_err());
-        // The revision is not taken for a duration.
-        assert!(wait(&["--wait", "main"]).unwrap() > Duration::from_secs(300));
-        let meant = |arguments: &[&str], word| match Cli::try_parse_from(arguments).unwrap().command
-        {
-            Command::Rollback(arguments) => arguments.wait.was_meant(word),
-            other => panic!("{other:?}"),
-        };
-        assert!(meant(&["deploykit", "rollback", "--wait", "30s"], "30s"));
-        assert!(!meant(&["deploykit", "rollback", "--wait=1h", "30s"], "30s"));
-        assert!(!meant(&["deploykit", "rollback", "30s"], "30s"));
-        for word in ["main", "1234d", "v1"] {
-            assert!(!meant(&["deploykit", "rollback", "--wait", word], word), "{word}");
-        }
-    }
-
-    #[test]
-    fn a_confirmation_is_demanded_for_a_time_or_for_as_long_as_it_is_watched() {
-        let within = |argument: &[&str], duration: &str| {
-            let words = ["deploykit", "deploy"].iter().chain(argument);
-            let mut probation = ProbationConfig::default();
-            probation.duration = duration.parse().unwrap();
-            match Cli::try_parse_from(words)?.command {
-                Command::Deploy(arguments) => Ok(arguments.confirm.within(&probation)),
-                other => panic!("{other:?}"),
-            }
-        };
-        let seconds = |seconds| Some(Period::from_secs(seconds));
-        assert_eq!(within(&[], "2m").map_err(|_: clap::Error| ()), Ok(None));
-        assert_eq!(within(&["--confirm-within"], "10s").unwrap(), seconds(60));
-        assert_eq!(within(&["--confirm-within"], "2m").unwrap(), seconds(120));
-        assert_eq!(within(&["--confirm-within=5s"], "2m").unwrap(), seconds(5));
-        assert!(within(&["--confirm-within=0s"], "2m").is_err());
     }
 
     #[test]

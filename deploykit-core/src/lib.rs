@@ -26,9 +26,9 @@ pub use cancel::{Cancellation, Cancelled, Cause};
 pub use causes::{causes, chain};
 pub use context::{Clock, Context, SystemClock};
 pub use engine::{
-    Action, Application, ApplicationBuilder, BrokenOff, CheckView, DeployRequest, Error, ErrorKind,
-    Failure, Plan, Recovery, ReleaseView, Report, RestartRequest, RollbackRequest, Runtimes, Stage,
-    Status, UninstallRequest, Uninstalled,
+    Action, ActiveRuntime, Application, ApplicationBuilder, BrokenOff, CheckView, DeployRequest,
+    Error, ErrorKind, Failure, Plan, Recovery, ReleaseView, ReloadRequest, Report, RestartRequest,
+    RollbackRequest, Runtimes, Stage, Status, UninstallRequest, Uninstalled,
 };
 pub use event::{Event, EventKind, EventSink, FnSink, NoEvents, Sinks, Stream, Unit};
 pub use id::{BuildDigest, DeploymentId, Identity, InvalidName, ReleaseId, Revision, SourceId};

@@ -14,7 +14,7 @@ use deploykit_core::{BackendRequest, Context, Layout, ReleaseId, Timestamp, rele
 
 use crate::control::{Client, ClientError};
 use crate::definition::Definition;
-use crate::describe::describe;
+use crate::describe::describe_all;
 use crate::kept;
 use crate::log::{self, ReadRequest};
 use crate::machine::{Next, Phase, Reason};
@@ -41,7 +41,7 @@ const GLANCE: Duration = Duration::from_millis(200);
 /// runs.
 #[derive(Debug)]
 pub struct Processes {
-    specs: Vec<ServiceSpec>,
+    config: Config,
     layout: Layout,
     /// So often an instance may end while it is brought up.
     forgiven: u64,
@@ -57,16 +57,12 @@ impl Processes {
     }
 
     fn new(config: &Config, layout: &Layout) -> Result<Self, BoxError> {
-        // Whoever brings them over one by one begins with what others need.
-        let specs: Vec<ServiceSpec> = config.service.in_order().into_iter().cloned().collect();
-        if specs.is_empty() {
+        if config.service.services.is_empty() {
             return Err("it needs [[service]] with what is to run".into());
         }
-        for spec in &specs {
-            describe(spec, "", layout.root(), layout.root())?;
-        }
+        describe_all(config, "", layout.root(), layout)?;
         let forgiven = config.health.restarts.into();
-        Ok(Self { specs, layout: layout.clone(), forgiven })
+        Ok(Self { config: config.clone(), layout: layout.clone(), forgiven })
     }
 
     fn client(&self) -> Result<Client, SupervisorError> {
@@ -75,9 +71,8 @@ impl Processes {
 
     fn definitions(&self, release: &dyn Release) -> Result<Vec<Definition>, SupervisorError> {
         let (id, root) = (release.id().as_str(), release.root());
-        let one = |spec| describe(spec, id, root, self.layout.root());
-        let all: Result<Vec<_>, _> = self.specs.iter().map(one).collect();
-        Ok(all.map_err(BackendError::new)?.into_iter().flatten().collect())
+        let all = describe_all(&self.config, id, root, &self.layout);
+        Ok(all.map_err(BackendError::new)?)
     }
 
     /// Starts these anew, all that are defined where none is named, and waits until they are up.
@@ -86,6 +81,7 @@ impl Processes {
         ctx: &Context,
         release: &dyn Release,
         names: &[String],
+        manner: Manner,
     ) -> Result<(), SupervisorError> {
         ctx.check()?;
         let definitions = self.definitions(release)?;
@@ -98,7 +94,10 @@ impl Processes {
         let names = if names.is_empty() { &all[..] } else { names };
         let mut client = self.client()?;
         client.define(definitions).map_err(failed)?;
-        client.restart(names).map_err(failed)?;
+        match manner {
+            Manner::Changed => client.renew(names).map_err(failed)?,
+            _ => client.restart(names).map_err(failed)?,
+        }
         let begun = ctx.now();
         loop {
             let found = client.settle(names, GLANCE).map_err(failed)?;
@@ -219,7 +218,7 @@ fn instance(one: &InstanceStatus, now: Timestamp) -> Instance {
 
 impl Supervisor for Processes {
     fn name(&self) -> &str {
-        "process"
+        crate::BACKEND
     }
 
     fn switching(&self) -> Switching {
@@ -237,7 +236,8 @@ impl Supervisor for Processes {
                 .map(|number| InstanceName::new(&*spec.name, Some(&*number.to_string())))
                 .collect(),
         };
-        self.specs.iter().flat_map(of).collect()
+        // Whoever brings them over one by one begins with what others need.
+        self.config.service.in_order().into_iter().flat_map(of).collect()
     }
 
     fn preflight(&self, _: &Context, _: Option<&dyn Release>) -> Result<(), SupervisorError> {
@@ -248,9 +248,9 @@ impl Supervisor for Processes {
         &self,
         ctx: &Context,
         release: &dyn Release,
-        _: Manner,
+        manner: Manner,
     ) -> Result<(), SupervisorError> {
-        self.start(ctx, release, &[])
+        self.start(ctx, release, &[], manner)
     }
 
     fn restart_instance(
@@ -258,14 +258,14 @@ impl Supervisor for Processes {
         ctx: &Context,
         release: &dyn Release,
         instance: &InstanceName,
-        _: Manner,
+        manner: Manner,
     ) -> Result<(), SupervisorError> {
         if !self.instances().contains(instance) {
             return Err(SupervisorError::Unsupported {
                 what: "restart an instance it does not have",
             });
         }
-        self.start(ctx, release, &[instance.to_string()])
+        self.start(ctx, release, &[instance.to_string()], manner)
     }
 
     fn stop(&self, ctx: &Context) -> Result<(), SupervisorError> {

@@ -52,6 +52,10 @@ pub struct Definition {
     pub course: Course,
     /// The release that it runs from, for whoever asks.
     pub release: String,
+    /// When it ends, and is not started again, the manager has no business any more. That is for whoever
+    /// has the manager to find out.
+    #[serde(default)]
+    pub essential: bool,
 }
 
 /// When an instance counts as ready.
@@ -107,6 +111,7 @@ impl Definition {
                 stop_timeout: Duration::from_secs(30),
             },
             release: String::new(),
+            essential: false,
         }
     }
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use camino::Utf8Path;
-use deploykit_core::config::{OnDeploy, Ready, RestartPolicy, ServiceSpec, Threshold};
+use deploykit_core::Layout;
+use deploykit_core::config::{Config, OnDeploy, Ready, RestartPolicy, ServiceSpec, Threshold};
 use nix::sys::signal::Signal;
+use nix::unistd::Uid;
 
 use crate::definition::{Definition, Readiness};
 use crate::machine::Course;
@@ -68,6 +70,40 @@ pub fn describe(
         one
     };
     Ok(numbers.into_iter().map(one).collect())
+}
+
+/// The instances of all services of a configuration, as a release runs them that lies in `root`.
+///
+/// # Errors
+/// As [`describe`].
+pub fn describe_all(
+    config: &Config,
+    id: &str,
+    root: &Utf8Path,
+    layout: &Layout,
+) -> Result<Vec<Definition>, Undescribed> {
+    let owner = owner(layout.root());
+    let one = |spec| {
+        let mut all = describe(spec, id, root, layout.root())?;
+        for one in all.iter_mut().filter(|one| one.user.is_none()) {
+            one.user.clone_from(&owner);
+        }
+        Ok(all)
+    };
+    let all: Result<Vec<_>, _> = config.service.services.iter().map(one).collect();
+    Ok(all?.into_iter().flatten().collect())
+}
+
+/// Who owns the application's directory, where root could run its services as anybody, and it is somebody
+/// else.
+fn owner(root: &Utf8Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = Uid::from_raw(std::fs::metadata(root).ok()?.uid());
+    if owner.is_root() || !Uid::effective().is_root() {
+        return None;
+    }
+    let known = nix::unistd::User::from_uid(owner).ok().flatten();
+    Some(known.map_or_else(|| owner.to_string(), |user| user.name))
 }
 
 fn refuse(spec: &ServiceSpec) -> Result<(), Undescribed> {
@@ -138,7 +174,7 @@ mod tests {
 
     fn described(more: &str) -> Result<Vec<Definition>, Undescribed> {
         let text = format!(
-            "repo.url = \"/r\"\nsystemd.manager = \"user\"\n[[service]]\nname = \"web\"\n\
+            "repo.url = \"/r\"\n[[service]]\nname = \"web\"\n\
              command = [\"./web\", \"--port\", \"808{{instance}}\"]\n{more}\n"
         );
         let config = deploykit_core::config::parse(&text, "deploykit.toml".into()).unwrap();

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::definition::Definition;
-use crate::log::{Collector, LogError, LogEvent, LogSettings, Pipe, SharedLog, Stream};
+use crate::log::{Collector, Echo, LogError, LogEvent, LogSettings, Pipe, SharedLog, Stream};
 use crate::machine::News;
 use crate::manager::Surroundings;
 
@@ -49,11 +49,23 @@ impl<S: LogKeeper + 'static> Kept<S> {
     /// # Errors
     /// When the directory cannot be made, and when there are no threads or descriptors left.
     pub fn new(dir: impl Into<Utf8PathBuf>, then: S) -> Result<Self, LogError> {
+        Self::echoed(dir, then, None)
+    }
+
+    /// The same, and shows what is written to somebody else, too.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn echoed(
+        dir: impl Into<Utf8PathBuf>,
+        then: S,
+        echo: Option<Echo>,
+    ) -> Result<Self, LogError> {
         let (dir, then) = (dir.into(), Arc::new(then));
         std::fs::create_dir_all(&dir)
             .map_err(|source| LogError::Open { path: dir.clone(), source })?;
         let told = Arc::clone(&then);
-        let collector = Collector::start(move |event| told.log_event(&event))?;
+        let collector = Collector::start(move |event| told.log_event(&event))?.with_echo(echo);
         Ok(Self { dir, collector, logs: Mutex::default(), then })
     }
 
@@ -68,8 +80,9 @@ impl<S: LogKeeper + 'static> Kept<S> {
         pipe.last_lines()
     }
 
-    /// Writes what is in the pipes still, and ends.
-    pub fn drain(self, longest: Duration) -> bool {
+    /// At its end: writes what is in the pipes still, and keeps nothing any more. Whether that was done in
+    /// time.
+    pub fn drain(&self, longest: Duration) -> bool {
         self.collector.drain(longest)
     }
 
@@ -113,10 +126,19 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
 
     fn tell(&self, instance: &str, news: &News) {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(log) = logs.get(instance) {
+        if let Some(log) = logs.get(instance).filter(|_| news.is_of_trouble()) {
             self.collector.note(&log.file, news.to_string());
         }
         drop(logs);
         self.then.tell(instance, news);
+    }
+
+    fn forget(&self, instance: &str) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
+        self.then.forget(instance);
+    }
+
+    fn over(&self) {
+        self.then.over();
     }
 }

@@ -9,21 +9,28 @@ pub mod control;
 mod definition;
 mod describe;
 mod kept;
+mod left;
 pub mod log;
 pub mod machine;
 pub mod manager;
 pub mod policy;
 mod reading;
 pub mod spawn;
+mod supervision;
 pub mod table;
 
 pub use backend::{Processes, log_dir, socket};
 pub use definition::{Definition, Readiness};
 pub use describe::{Undescribed, describe};
 pub use kept::{Kept, LogKeeper, settings};
+pub use left::{Left, end_left};
 pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};
+pub use supervision::{Happening, Supervision, SupervisionError};
+
+/// The name of the service backend.
+const BACKEND: &str = "process";
 
 /// Adds the service backend `process` to a registry.
 pub fn register(registry: &mut deploykit_core::Registry) {
-    registry.service("process", std::sync::Arc::new(Processes::construct));
+    registry.service(BACKEND, std::sync::Arc::new(Processes::construct));
 }

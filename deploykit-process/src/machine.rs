@@ -109,6 +109,17 @@ pub enum Act {
 #[serde(rename_all = "kebab-case", tag = "news")]
 #[non_exhaustive]
 pub enum News {
+    /// Its program was started.
+    Started {
+        /// Its number.
+        pid: u32,
+    },
+    /// It is ready.
+    Ready,
+    /// It was asked to end, and has.
+    Stopped,
+    /// It has done what it is there for.
+    Done,
     /// It has ended without being asked to, and is started again.
     ExitedRetry {
         /// How it ended, in words.
@@ -131,11 +142,22 @@ pub enum News {
 impl std::fmt::Display for News {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Started { pid } => write!(f, "started as process {pid}"),
+            Self::Ready => f.write_str("ready"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Done => f.write_str("has done its work"),
             Self::ExitedRetry { why } => write!(f, "{why}, and is started again"),
             Self::ExitedNoRetry { why } => write!(f, "stays down: {why}"),
             Self::Recovered => f.write_str("runs again"),
             Self::Unwell { why } => write!(f, "is not well, and is started anew: {why}"),
         }
+    }
+}
+
+impl News {
+    /// Whether something is wrong, or was until now: not what somebody wanted to happen.
+    pub fn is_of_trouble(&self) -> bool {
+        !matches!(self, Self::Started { .. } | Self::Ready | Self::Stopped | Self::Done)
     }
 }
 
@@ -273,11 +295,8 @@ impl Machine {
             return Vec::new();
         }
         self.phase = Phase::Running;
-        let mut acts = vec![Act::NoTimer];
-        if std::mem::take(&mut self.ailing) {
-            acts.push(Act::Tell(News::Recovered));
-        }
-        acts
+        let news = if std::mem::take(&mut self.ailing) { News::Recovered } else { News::Ready };
+        vec![Act::NoTimer, Act::Tell(news)]
     }
 
     fn time_up(&mut self, course: &Course) -> Vec<Act> {
@@ -307,17 +326,17 @@ impl Machine {
         match self.phase {
             Phase::Stopping(Next::Nothing) => {
                 self.phase = Phase::Down(Reason::Unwanted);
-                vec![Act::NoTimer]
+                vec![Act::NoTimer, Act::Tell(News::Stopped)]
             }
             Phase::Stopping(Next::Start) => {
                 self.forget();
                 self.phase = Phase::Waiting;
-                vec![Act::NoTimer]
+                vec![Act::NoTimer, Act::Tell(News::Stopped)]
             }
             Phase::Starting if course.once && course.rules.is_success(ending) => {
                 self.forget();
                 self.phase = Phase::Down(Reason::Done);
-                vec![Act::NoTimer]
+                vec![Act::NoTimer, Act::Tell(News::Done)]
             }
             Phase::Starting | Phase::Running | Phase::Stopping(Next::Recover) => {
                 self.decide(course, ending, ran, now, jitter)
@@ -346,7 +365,7 @@ impl Machine {
             }
             Decision::Done => {
                 self.phase = Phase::Down(Reason::Done);
-                vec![Act::NoTimer]
+                vec![Act::NoTimer, Act::Tell(News::Done)]
             }
             Decision::Down(reason) => {
                 self.ailing = true;
@@ -397,11 +416,13 @@ mod tests {
         assert_eq!(machine.phase, Phase::Waiting);
         let acts = run(&mut machine, &course, &[Happened::Unblocked]);
         assert_eq!(acts, [Act::Timer(course.start_timeout), Act::Spawn]);
-        assert_eq!(run(&mut machine, &course, &[Happened::Ready]), [Act::NoTimer]);
+        let acts = run(&mut machine, &course, &[Happened::Ready]);
+        assert_eq!(acts, [Act::NoTimer, Act::Tell(News::Ready)]);
         assert_eq!(machine.phase, Phase::Running);
         let acts = run(&mut machine, &course, &[Happened::Unwanted, Happened::TimeUp]);
         assert_eq!(acts, [Act::Ask, Act::Timer(course.stop_timeout), Act::Kill]);
-        assert_eq!(run(&mut machine, &course, &[died(0, LONG)]), [Act::NoTimer]);
+        let acts = run(&mut machine, &course, &[died(0, LONG)]);
+        assert_eq!(acts, [Act::NoTimer, Act::Tell(News::Stopped)]);
         assert_eq!(machine.phase, Phase::Down(Reason::Unwanted));
     }
 

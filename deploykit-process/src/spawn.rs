@@ -96,6 +96,11 @@ pub enum SpawnError {
 }
 
 impl Identity {
+    /// The number of the user.
+    pub fn uid(&self) -> Uid {
+        self.uid
+    }
+
     /// A user, with a group in the place of the user's own where one is given, and with all other groups
     /// that the user has. Nothing where that is who this process is already.
     ///

@@ -6,6 +6,9 @@ use std::collections::{HashMap, HashSet};
 /// clear their environment.
 pub const MARKER: &str = "DEPLOYKIT_INSTANCE";
 
+/// The variable by which a process tells whose manager has started it.
+pub const SCOPE: &str = "DEPLOYKIT_APPLICATION";
+
 /// What is known of a process; see proc(5), `/proc/PID/stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
@@ -55,11 +58,71 @@ fn parse(pid: u32, stat: &str) -> Option<Row> {
 
 /// What the process says that it belongs to; nothing where it does not say, or may not be asked.
 pub fn marker(pid: u32) -> Option<String> {
+    variable(pid, MARKER)
+}
+
+/// Whether a process says that a manager of this name has started it.
+pub fn is_of_scope(pid: u32, scope: &str) -> bool {
+    variable(pid, SCOPE).as_deref() == Some(scope) && marker(pid).is_some()
+}
+
+/// A variable of the environment that a process was started with.
+fn variable(pid: u32, name: &str) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     environment.split(|byte| *byte == 0).find_map(|entry| {
-        let value = std::str::from_utf8(entry).ok()?.strip_prefix(MARKER)?.strip_prefix('=')?;
+        let value = std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('=')?;
         Some(value.to_owned())
     })
+}
+
+/// The children of a process, those that have ended too.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    // What was orphaned comes to the first thread (`find_new_reaper` in the kernel). Kernels may have been
+    // built without this file.
+    match std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
+        Ok(text) => text.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
+        Err(_) => {
+            let rows = all().unwrap_or_default();
+            rows.iter().filter(|row| row.parent == pid).map(|row| row.pid).collect()
+        }
+    }
+}
+
+/// What the processes of a manager that is gone have left: those that say that they belong to it, what
+/// shares a session with such a one, and what any of these has started. Neither `own`, this process, nor
+/// what it descends from, nor its session.
+pub fn of_scope(rows: &[Row], own: u32, belongs: &dyn Fn(u32) -> bool) -> Vec<Row> {
+    let by_pid: HashMap<u32, &Row> = rows.iter().map(|row| (row.pid, row)).collect();
+    let mut spared = HashSet::from([own, 0, 1]);
+    let mut next = by_pid.get(&own);
+    while let Some(row) = next.filter(|row| spared.insert(row.parent)) {
+        next = by_pid.get(&row.parent);
+    }
+    let session = by_pid.get(&own).map(|row| row.session);
+    let is_meant =
+        |row: &&Row| !row.is_dead && !spared.contains(&row.pid) && Some(row.session) != session;
+    let candidates: Vec<&Row> = rows.iter().filter(is_meant).collect();
+    let mut found: HashSet<u32> =
+        candidates.iter().map(|row| row.pid).filter(|pid| belongs(*pid)).collect();
+    let sessions: HashSet<u32> =
+        candidates.iter().filter(|row| found.contains(&row.pid)).map(|row| row.session).collect();
+    found
+        .extend(candidates.iter().filter(|row| sessions.contains(&row.session)).map(|row| row.pid));
+    loop {
+        let more: Vec<u32> = candidates
+            .iter()
+            .filter(|row| found.contains(&row.parent) && !found.contains(&row.pid))
+            .map(|row| row.pid)
+            .collect();
+        if more.is_empty() {
+            return candidates
+                .into_iter()
+                .filter(|row| found.contains(&row.pid))
+                .copied()
+                .collect();
+        }
+        found.extend(more);
+    }
 }
 
 /// What a service has left: its main process, which led its session, and its mark.
@@ -150,6 +213,25 @@ mod tests {
         let found = left(&rows, &ended, 50, &marker);
         let pids: Vec<_> = found.iter().map(|(index, row)| (*index, row.pid)).collect();
         assert_eq!(pids, [(0, 101), (0, 102), (0, 103), (1, 200), (1, 201)]);
+    }
+
+    #[test]
+    fn what_a_manager_has_left_is_found_and_neither_this_process_nor_what_it_came_from() {
+        let rows = [
+            process(1, 0, 1),
+            // A shell within a service, and this process in it.
+            process(10, 1, 10),
+            process(50, 10, 50),
+            process(51, 50, 50),
+            // A service, what it has started, and one that has left its session and its environment.
+            process(100, 1, 100),
+            process(101, 100, 100),
+            process(102, 101, 102),
+            process(200, 1, 200),
+        ];
+        let found = of_scope(&rows, 50, &|pid| [10, 51, 101].contains(&pid));
+        let pids: Vec<_> = found.iter().map(|row| row.pid).collect();
+        assert_eq!(pids, [100, 101, 102]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deploykit_core::traits::{LogRequest, Manner, ServiceState, Supervisor, SupervisorError};
 use deploykit_core::{BackendRequest, Cause, Context, Layout, Masker, config};
-use deploykit_process::control::Server;
+use deploykit_process::control::{Claim, Server};
 use deploykit_process::log::LogEvent;
 use deploykit_process::{
     Kept, LogKeeper, Manager, Processes, Quiet, Surroundings, log_dir, socket,
@@ -14,10 +14,15 @@ use deploykit_process::{
 use deploykit_testkit::conformance::{self, Scene};
 
 fn supervisor(layout: &Layout, services: &str) -> Arc<dyn Supervisor> {
-    let text = format!("repo.url = \"/r\"\nsystemd.manager = \"user\"\n{services}");
+    let text = format!("repo.url = \"/r\"\n{services}");
     let config = config::parse(&text, "deploykit.toml".into()).unwrap();
     let masker = Masker::default();
     Processes::construct(&BackendRequest::new(&config, layout, &masker)).unwrap()
+}
+
+fn serve(manager: Manager, layout: &Layout) -> Server {
+    let claim = Claim::take(&socket(layout)).unwrap();
+    Server::start(Arc::new(manager), claim, || {}).unwrap()
 }
 
 #[test]
@@ -32,7 +37,7 @@ fn it_keeps_what_a_supervisor_promises() {
         conformance::supervisor(|layout| {
             server.lock().unwrap().get_or_insert_with(|| {
                 std::fs::create_dir_all(layout.private()).unwrap();
-                Server::start(Arc::new(Manager::start(Quiet).unwrap()), &socket(layout)).unwrap()
+                serve(Manager::start(Quiet).unwrap(), layout)
             });
             supervisor(layout, &services)
         });
@@ -55,7 +60,7 @@ fn what_the_services_have_written_is_kept_and_tells_why_one_does_not_start() {
     let layout = scene.layout();
     std::fs::create_dir_all(layout.private()).unwrap();
     let manager = Manager::start(Kept::new(log_dir(layout), Nobody).unwrap()).unwrap();
-    let _server = Server::start(Arc::new(manager), &socket(layout)).unwrap();
+    let _server = serve(manager, layout);
     let ctx = Context::new().unwrap();
     let release = scene.release(1);
     let script = |name: &str, script: &str| {
@@ -120,7 +125,7 @@ fn a_release_that_mends_a_crash_loop_is_brought_up_and_each_behind_what_it_needs
     let scene = Scene::new();
     let layout = scene.layout();
     std::fs::create_dir_all(layout.private()).unwrap();
-    let server = Server::start(Arc::new(Manager::start(Quiet).unwrap()), &socket(layout)).unwrap();
+    let server = serve(Manager::start(Quiet).unwrap(), layout);
     let ctx = Context::new().unwrap();
     let of = |name: &str, script: &str, more: &str| {
         format!("[[service]]\nname = {name:?}\ncommand = [\"sh\", \"-c\", {script:?}]\n{more}\n")
@@ -140,7 +145,7 @@ fn a_release_that_mends_a_crash_loop_is_brought_up_and_each_behind_what_it_needs
     drop(server);
 
     // One by one, where nothing runs yet.
-    let _server = Server::start(Arc::new(Manager::start(Quiet).unwrap()), &socket(layout)).unwrap();
+    let _server = serve(Manager::start(Quiet).unwrap(), layout);
     let services = of("web", "exec sleep 1000", "requires = [\"db\"]");
     let all = supervisor(layout, &format!("{services}{}", of("db", "exec sleep 1000", "")));
     let release = scene.release(1);

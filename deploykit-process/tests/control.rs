@@ -6,12 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
-use deploykit_process::control::{Client, ClientError, Server, ServerError};
+use camino::{Utf8Path, Utf8PathBuf};
+use deploykit_process::control::{Claim, Client, ClientError, Server, ServerError};
 use deploykit_process::machine::Phase;
 use deploykit_process::{Definition, Manager, ManagerError, Quiet};
 
 const LONG: Duration = Duration::from_secs(20);
+
+fn serve(manager: Arc<Manager>, path: &Utf8Path) -> Result<Server, ServerError> {
+    Server::start(manager, Claim::take(path)?, || {})
+}
 
 fn stage() -> (tempfile::TempDir, Utf8PathBuf, Arc<Manager>) {
     let dir = tempfile::tempdir().unwrap();
@@ -23,7 +27,9 @@ fn stage() -> (tempfile::TempDir, Utf8PathBuf, Arc<Manager>) {
 fn what_is_asked_over_the_socket_is_done() {
     let (_dir, path, manager) = stage();
     assert!(matches!(Client::connect(&path), Err(ClientError::Nobody { .. })));
-    let server = Server::start(manager, &path).unwrap();
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let on_end = move || drop(asked.send(()));
+    let server = Server::start(manager, Claim::take(&path).unwrap(), on_end).unwrap();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let mut client = Client::connect(&path).unwrap();
     let definitions = ["one", "two"].map(|name| Definition::new(name, ["sleep", "1000"], "/"));
@@ -45,9 +51,9 @@ fn what_is_asked_over_the_socket_is_done() {
     assert!(
         matches!(error, ClientError::Manager(ManagerError::Unknown { name }) if name == "three")
     );
-    assert!(!server.wait_for_end(Duration::ZERO));
+    assert!(is_asked.try_recv().is_err());
     client.end().unwrap();
-    assert!(server.wait_for_end(LONG));
+    is_asked.recv_timeout(LONG).unwrap();
     drop(server);
     assert!(!path.exists());
 }
@@ -58,15 +64,15 @@ fn a_socket_is_taken_over_from_the_dead_and_from_nobody_else() {
     // What one that was killed has left.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    let server = Server::start(Arc::clone(&manager), &path).unwrap();
-    let taken = Server::start(Arc::clone(&manager), &path).unwrap_err();
+    let server = serve(Arc::clone(&manager), &path).unwrap();
+    let taken = serve(Arc::clone(&manager), &path).unwrap_err();
     assert!(matches!(taken, ServerError::Taken { .. }), "{taken}");
     assert!(Client::connect(&path).unwrap().status().unwrap().is_empty());
     // It ends though somebody has taken its socket away.
     std::fs::remove_file(&path).unwrap();
     drop(server);
     std::fs::write(&path, "mine").unwrap();
-    let error = Server::start(manager, &path).unwrap_err();
+    let error = serve(manager, &path).unwrap_err();
     assert!(matches!(error, ServerError::NoSocket { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
 }
@@ -74,7 +80,7 @@ fn a_socket_is_taken_over_from_the_dead_and_from_nobody_else() {
 #[test]
 fn what_is_not_understood_is_said_and_the_next_request_is_answered() {
     let (_dir, path, manager) = stage();
-    let _server = Server::start(manager, &path).unwrap();
+    let _server = serve(manager, &path).unwrap();
     let mut stream = UnixStream::connect(&path).unwrap();
     let lines = [
         ("nonsense", "that is no request"),
@@ -98,13 +104,25 @@ fn what_is_not_understood_is_said_and_the_next_request_is_answered() {
 }
 
 #[test]
+fn a_socket_may_lie_deep() {
+    let (dir, _, manager) = stage();
+    let deep = Utf8PathBuf::from_path_buf(dir.path().join("deep".repeat(30))).unwrap();
+    std::fs::create_dir(&deep).unwrap();
+    let path = deep.join("control");
+    assert!(path.as_str().len() > 107);
+    let _server = serve(Arc::clone(&manager), &path).unwrap();
+    assert!(Client::connect(&path).unwrap().status().unwrap().is_empty());
+    assert!(matches!(serve(manager, &path).unwrap_err(), ServerError::Taken { .. }));
+}
+
+#[test]
 fn of_two_managers_that_start_at_once_one_answers() {
     for _ in 0..20 {
         let (_dir, path, manager) = stage();
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let start = || {
             let (manager, path) = (Arc::clone(&manager), path.clone());
-            std::thread::spawn(move || Server::start(manager, &path))
+            std::thread::spawn(move || serve(manager, &path))
         };
         let started = [start(), start()].map(|thread| thread.join().unwrap());
         assert_eq!(started.iter().filter(|server| server.is_ok()).count(), 1, "{started:?}");
@@ -115,7 +133,7 @@ fn of_two_managers_that_start_at_once_one_answers() {
 #[test]
 fn no_client_keeps_a_manager_that_is_to_end() {
     let (_dir, path, manager) = stage();
-    let server = Server::start(Arc::clone(&manager), &path).unwrap();
+    let server = serve(Arc::clone(&manager), &path).unwrap();
     let mut client = Client::connect(&path).unwrap();
     client.define(vec![Definition::new("one", ["sleep", "1000"], "/")]).unwrap();
     client.up(&[]).unwrap();

@@ -82,8 +82,10 @@ impl Bench {
         std::fs::read_to_string(self.notes.dir.join(name)).unwrap_or_default()
     }
 
+    /// What was told of troubles.
     fn news(&self) -> Vec<(String, News)> {
-        self.notes.news.lock().unwrap().clone()
+        let all = self.notes.news.lock().unwrap().clone();
+        all.into_iter().filter(|(_, news)| news.is_of_trouble()).collect()
     }
 }
 

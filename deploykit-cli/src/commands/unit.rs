@@ -34,7 +34,8 @@ pub(super) fn set(shell: &Shell, application: &Application) -> Result<UnitSet, C
     let usual = path.parent() == Some(application.layout().root());
     let mut request = UnitRequest::new(application.config(), application.layout(), &program);
     let runtimes = application.runtimes()?;
-    (request.active, request.kept) = (runtimes.active.as_ref(), &runtimes.kept);
+    (request.active, request.kept) =
+        (runtimes.active.as_ref().map(|active| &active.runtime), &runtimes.kept);
     request.config_path = Some(&*path).filter(|_| !usual || shell.global.config.is_some());
     UnitSet::of(&request).map_err(|error| failed(&error))
 }

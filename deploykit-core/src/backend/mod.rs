@@ -28,11 +28,13 @@ pub(crate) fn register(registry: &mut Registry) {
 }
 
 /// The name of the service backend: what the configuration says, else `systemd` if `[systemd]` names
-/// a unit or a manager, `command` if there is a command, else `none`.
+/// a unit or a manager, `process` if services are described, `command` if there is a command, else
+/// `none`.
 pub fn service_backend_name(config: &Config) -> &str {
     match &config.service.backend {
         Some(name) => name,
         None if config.systemd.is_used() => "systemd",
+        None if !config.service.services.is_empty() => "process",
         None if command::has_commands(&config.service) => "command",
         None => "none",
     }

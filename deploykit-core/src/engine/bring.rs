@@ -74,9 +74,12 @@ impl Run<'_> {
     /// What has made a release ill may keep it from taking over another one: a process that was told to
     /// reload, and only says that it has.
     fn manner(&self) -> Manner {
-        // A changed description takes effect when a process is started, and not before.
-        let anew = self.reverting || self.course.again || self.reconfigure;
-        if anew { Manner::Anew } else { Manner::Usual }
+        match () {
+            () if self.reverting || self.course.again => Manner::Anew,
+            // A changed description takes effect when a process is started, and not before.
+            () if self.reconfigure => Manner::Changed,
+            () => Manner::Usual,
+        }
     }
 
     /// Ends what only the other release runs.

@@ -12,7 +12,7 @@ use super::run::Run;
 use super::session::Session;
 use super::start::Start;
 use super::sweep;
-use crate::config::{Confirmation, RuntimeConfig};
+use crate::config::{Confirmation, Period, RuntimeConfig};
 use crate::context::Context;
 use crate::state::{Outcome, Record, ReleaseRecord, Request, State};
 use crate::step::Step;
@@ -129,10 +129,7 @@ impl Application {
         resolved: &Resolved,
     ) -> Result<Plan, Error> {
         let mut known = self.known(state, active, &self.config.runtime())?;
-        let probation = &self.config.probation;
-        let required = probation.confirmation == Confirmation::Required;
-        let required = required.then(|| probation.confirmation_window());
-        known.confirm_within = request.confirm_within.or(required);
+        known.confirm_within = request.confirm_within.or(self.demanded_confirmation());
         let revision = self.effective(&request.revision)?;
         let mut plan = plan::deploy(&known, words(request), revision.clone(), resolved);
         // Whether it runs is only looked at where something follows from it.
@@ -151,6 +148,13 @@ impl Application {
         Ok(plan)
     }
 
+    /// How long somebody has time to confirm what is new, where the configuration demands that.
+    pub(super) fn demanded_confirmation(&self) -> Option<Period> {
+        let probation = &self.config.probation;
+        let is_demanded = probation.confirmation == Confirmation::Required;
+        is_demanded.then(|| probation.confirmation_window())
+    }
+
     /// A timer does not bring a service over again and again that has failed.
     fn pass_over_what_was_tried(&self, state: &State, plan: &mut Plan) {
         let Some((release, runtime)) = &state.refused else { return };
@@ -166,7 +170,7 @@ impl Application {
     }
 
     /// What there is to say of the service of the active release, when it does not run.
-    fn is_down(
+    pub(super) fn is_down(
         &self,
         ctx: &Context,
         state: &State,

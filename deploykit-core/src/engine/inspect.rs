@@ -1,11 +1,14 @@
 //! What the services have written, and whether all is in order that a deployment needs.
 
+use camino::Utf8PathBuf;
+
 use super::application::Application;
 use super::error::Error;
 use super::place::release_in;
 use super::report::Status;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
+use crate::id::ReleaseId;
 use crate::traits::{Finding, LogLine, LogRequest, ServiceState, ServiceStatus, Severity};
 
 impl Application {
@@ -64,7 +67,11 @@ impl Application {
         let active = path.and_then(|path| release_in(&self.layout, &state, &path));
         let kept = state.releases.values().filter(|release| release.is_usable());
         Ok(Runtimes {
-            active: active.map(|release| self.present(&state, release)),
+            active: active.map(|release| ActiveRuntime {
+                release: release.id.clone(),
+                root: self.layout.root().join(&release.path),
+                runtime: self.present(&state, release),
+            }),
             kept: kept.filter_map(|release| state.runtime(release).cloned()).collect(),
         })
     }
@@ -83,9 +90,21 @@ impl Application {
 #[non_exhaustive]
 pub struct Runtimes {
     /// That of the active release.
-    pub active: Option<RuntimeConfig>,
+    pub active: Option<ActiveRuntime>,
     /// Those of all releases to which there is a way back.
     pub kept: Vec<RuntimeConfig>,
+}
+
+/// The active release, and how its service is run.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ActiveRuntime {
+    /// Which it is.
+    pub release: ReleaseId,
+    /// Where it lies.
+    pub root: Utf8PathBuf,
+    /// How it is run.
+    pub runtime: RuntimeConfig,
 }
 
 /// What a look at the whole shows that nobody may have seen.

@@ -27,6 +27,7 @@ mod plan;
 mod prepare;
 mod prune;
 mod recover;
+mod reload;
 mod report;
 mod request;
 mod restart;
@@ -49,9 +50,9 @@ mod watch;
 
 pub use application::{Application, ApplicationBuilder};
 pub use error::{Error, ErrorKind};
-pub use inspect::Runtimes;
+pub use inspect::{ActiveRuntime, Runtimes};
 pub use report::{
     Action, BrokenOff, CheckView, Failure, Plan, Recovery, ReleaseView, Report, Stage, Status,
 };
-pub use request::{DeployRequest, RestartRequest, RollbackRequest};
+pub use request::{DeployRequest, ReloadRequest, RestartRequest, RollbackRequest};
 pub use uninstall::{UninstallRequest, Uninstalled};

@@ -94,6 +94,18 @@ pub(super) fn restart(known: &Known<'_>, request: Request, active: &ReleaseRecor
     compose(known, request, Action::Restart, Aim::of(active))
 }
 
+/// What bringing the service of the active release to the present configuration would do.
+pub(super) fn reload(known: &Known<'_>, active: &ReleaseRecord) -> Plan {
+    let action = if needs_new_runtime(active, &known.config.runtime()) {
+        Action::Reconfigure
+    } else if known.down.is_some() {
+        Action::Restart
+    } else {
+        Action::Nothing { why: "its service runs as the configuration says".to_owned() }
+    };
+    compose(known, Request::Reload, action, Aim::of(active))
+}
+
 fn compose(known: &Known<'_>, request: Request, action: Action, aim: Aim) -> Plan {
     let switching = switching(known, &action);
     // What only starts the same again, or only looks otherwise, has nothing to go back to.

@@ -148,3 +148,20 @@ impl RestartRequest {
         self
     }
 }
+
+/// Bring the service of the active release to the configuration as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ReloadRequest {
+    /// How long to wait for another deployment to end.
+    pub wait: Duration,
+}
+
+impl ReloadRequest {
+    /// Wait so long for another deployment to end.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+}

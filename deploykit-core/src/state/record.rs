@@ -61,6 +61,8 @@ pub enum Request {
     },
     /// Start the service of the active release again.
     Restart,
+    /// Bring the service of the active release to the configuration as it is now.
+    Reload,
     /// Something that a newer version can do.
     #[serde(other)]
     Unknown,
@@ -80,6 +82,7 @@ impl std::fmt::Display for Request {
             Self::Rollback { to: None } => f.write_str("rollback"),
             Self::Rollback { to: Some(to) } => write!(f, "rollback {to}"),
             Self::Restart => f.write_str("restart"),
+            Self::Reload => f.write_str("reload"),
             Self::Unknown => f.write_str("unknown"),
         }
     }

@@ -35,6 +35,10 @@ pub enum Manner {
     /// With new processes, whatever is configured: on a way back, where what runs is not to be relied
     /// on, and when a person wants just that.
     Anew,
+    /// The release is the same, its description is not: with new processes where these are described
+    /// otherwise than those that run, and those that do not run. Who cannot tell takes it as
+    /// [`Anew`](Self::Anew).
+    Changed,
 }
 
 /// New instances that run beside the old ones. The token is the supervisor's own; it is recorded,

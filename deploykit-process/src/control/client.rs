@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::path::near;
 use super::protocol::{Answer, Done, LONGEST_LINE, Outcome, Request, Task};
 use crate::definition::Definition;
 use crate::manager::{InstanceStatus, ManagerError};
@@ -48,6 +49,8 @@ pub enum ClientError {
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
+    /// An answer may still come that nobody waits for any more: the next one would be taken for it.
+    is_spent: bool,
 }
 
 impl Client {
@@ -57,8 +60,11 @@ impl Client {
     /// When nobody does.
     pub fn connect(path: &Utf8Path) -> Result<Self, ClientError> {
         let failed = |source| ClientError::Nobody { path: path.to_owned(), source };
-        let stream = UnixStream::connect(path).map_err(failed)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        let (_dir, near) = near(path).map_err(failed)?;
+        let stream = UnixStream::connect(&near).map_err(failed)?;
+        // What nobody reads is not waited for without an end.
+        stream.set_write_timeout(Some(ANSWER)).map_err(failed)?;
+        Ok(Self { stream: BufReader::new(stream), is_spent: false })
     }
 
     /// As [`Manager::define`](crate::Manager::define).
@@ -91,6 +97,14 @@ impl Client {
     /// As there, and when it cannot be asked.
     pub fn restart(&mut self, names: &[String]) -> Result<(), ClientError> {
         self.ask(Task::Restart { names: names.to_vec() }, ANSWER).map(drop)
+    }
+
+    /// As [`Manager::renew`](crate::Manager::renew).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn renew(&mut self, names: &[String]) -> Result<(), ClientError> {
+        self.ask(Task::Renew { names: names.to_vec() }, ANSWER).map(drop)
     }
 
     /// As [`Manager::signal`](crate::Manager::signal).
@@ -146,6 +160,9 @@ impl Client {
 
     fn ask(&mut self, task: Task, longest: Duration) -> Result<Done, ClientError> {
         let silent = |source| ClientError::Silent { source };
+        if std::mem::replace(&mut self.is_spent, true) {
+            return Err(silent(std::io::ErrorKind::NotConnected.into()));
+        }
         let mut text =
             serde_json::to_vec(&Request::new(task)).map_err(|error| silent(error.into()))?;
         text.push(b'\n');
@@ -158,6 +175,7 @@ impl Client {
         }
         let answer: Answer = serde_json::from_slice(&line)
             .map_err(|error| ClientError::Answer { what: error.to_string() })?;
+        self.is_spent = false;
         match answer.result {
             Outcome::Ok(done) => Ok(done),
             Outcome::Error(error) => Err(error.into()),

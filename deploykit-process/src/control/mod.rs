@@ -13,9 +13,10 @@
 //! ```
 
 mod client;
+mod path;
 mod protocol;
 mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{Answer, Done, Outcome, Request, Task, VERSION};
-pub use server::{Server, ServerError};
+pub use server::{Claim, Server, ServerError};

@@ -58,6 +58,12 @@ pub enum Task {
         #[serde(default)]
         names: Vec<String>,
     },
+    /// Run as it is defined now.
+    Renew {
+        /// Services or instances; all, where none is named.
+        #[serde(default)]
+        names: Vec<String>,
+    },
     /// Send a signal.
     Signal {
         /// Its number.

@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
+use super::path::near;
 use super::protocol::{Answer, Done, LONGEST_LINE, Outcome, Request, Task, VERSION};
 use crate::manager::Manager;
 
@@ -49,43 +49,62 @@ pub struct Server {
     path: Utf8PathBuf,
     listener: Arc<UnixListener>,
     /// Kept for as long as it answers: whoever has it, nobody else answers there.
-    _lock: File,
+    _lock: Arc<File>,
     clients: Clients,
     thread: Option<JoinHandle<()>>,
     /// Nobody is answered any more.
     is_over: Arc<AtomicBool>,
-    /// Told when somebody has asked for the end.
-    ended: Receiver<()>,
+}
+
+/// Called when somebody has asked for the end.
+type OnEnd = Arc<dyn Fn() + Send + Sync>;
+
+/// The right to answer on a socket: nobody else has it as long as this is there.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    path: Utf8PathBuf,
+    lock: Arc<File>,
+}
+
+impl Claim {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// When somebody else answers there already, or is about to. What a manager that was killed has left is
+    /// taken away.
+    pub fn take(path: &Utf8Path) -> Result<Self, ServerError> {
+        let lock = lock(path)?;
+        clear(path)?;
+        Ok(Self { path: path.to_owned(), lock: Arc::new(lock) })
+    }
 }
 
 impl Server {
-    /// Begins to answer. Only the user of this process, and root, may ask.
+    /// Begins to answer. Only the user of this process, and root, may ask. `on_end` is called when somebody
+    /// asks for the end, which is for whoever has the manager to bring about.
     ///
     /// # Errors
-    /// When somebody else answers there already, and when the socket cannot be made. What a manager that
-    /// was killed has left is taken away.
-    pub fn start(manager: Arc<Manager>, path: &Utf8Path) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Listen { path: path.to_owned(), source };
-        let lock = lock(path)?;
-        clear(path)?;
-        let listener = Arc::new(UnixListener::bind(path).map_err(failed)?);
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        let (end, ended) = channel();
+    /// When the socket cannot be made.
+    pub fn start(
+        manager: Arc<Manager>,
+        claim: Claim,
+        on_end: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ServerError> {
+        let Claim { path, lock } = claim;
+        let failed = |source| ServerError::Listen { path: path.clone(), source };
+        let (_dir, near) = near(&path).map_err(failed)?;
+        let listener = Arc::new(UnixListener::bind(&near).map_err(failed)?);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let on_end: OnEnd = Arc::new(on_end);
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, accepts) = (Arc::clone(&is_over), Arc::clone(&listener));
         let clients = Clients::default();
         let those = clients.clone();
         let thread = std::thread::Builder::new()
             .name("deploykit-control".into())
-            .spawn(move || serve(&accepts, &manager, &end, &over, &those))
+            .spawn(move || serve(&accepts, &manager, &on_end, &over, &those))
             .map_err(failed)?;
-        let (path, thread) = (path.to_owned(), Some(thread));
-        Ok(Self { path, listener, _lock: lock, clients, thread, is_over, ended })
-    }
-
-    /// Waits until somebody asks for the end, but not longer than that; whether they have.
-    pub fn wait_for_end(&self, longest: Duration) -> bool {
-        self.ended.recv_timeout(longest).is_ok()
+        Ok(Self { path, listener, _lock: lock, clients, thread: Some(thread), is_over })
     }
 }
 
@@ -146,7 +165,9 @@ fn clear(path: &Utf8Path) -> Result<(), ServerError> {
     if !found.file_type().is_socket() {
         return Err(ServerError::NoSocket { path: path.to_owned() });
     }
-    match UnixStream::connect(path) {
+    let near =
+        near(path).map_err(|source| ServerError::Listen { path: path.to_owned(), source })?;
+    match UnixStream::connect(&near.1) {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
         // Who does not let us in is there all the same.
         _ => return Err(ServerError::Taken { path: path.to_owned() }),
@@ -158,7 +179,7 @@ fn clear(path: &Utf8Path) -> Result<(), ServerError> {
 fn serve(
     listener: &UnixListener,
     manager: &Arc<Manager>,
-    end: &Sender<()>,
+    on_end: &OnEnd,
     is_over: &AtomicBool,
     clients: &Clients,
 ) {
@@ -171,12 +192,12 @@ fn serve(
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
-        let (manager, end) = (Arc::clone(manager), end.clone());
+        let (manager, on_end) = (Arc::clone(manager), Arc::clone(on_end));
         let thread = std::thread::Builder::new().name("deploykit-client".into());
         // Without a thread for it, the client sees the end of the connection.
         let (Ok(other), own) = (stream.try_clone(), stream) else { continue };
         let spawned = thread.spawn(move || {
-            converse(&own, &manager, &end);
+            converse(&own, &manager, &on_end);
             // Its other end is open still, for whoever ends the server.
             let _ = own.shutdown(std::net::Shutdown::Both);
         });
@@ -187,7 +208,7 @@ fn serve(
 }
 
 /// Answers one client until it goes.
-fn converse(stream: &UnixStream, manager: &Manager, end: &Sender<()>) {
+fn converse(stream: &UnixStream, manager: &Manager, on_end: &OnEnd) {
     let mut lines = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -195,7 +216,7 @@ fn converse(stream: &UnixStream, manager: &Manager, end: &Sender<()>) {
         if !matches!(read, Ok(length) if length > 0) {
             return;
         }
-        let answer = Answer::new(answer(&line, manager, end));
+        let answer = Answer::new(answer(&line, manager, on_end));
         let Ok(mut text) = serde_json::to_vec(&answer) else { return };
         text.push(b'\n');
         let mut to = stream;
@@ -211,7 +232,7 @@ struct Versioned {
     version: u32,
 }
 
-fn answer(line: &[u8], manager: &Manager, end: &Sender<()>) -> Outcome {
+fn answer(line: &[u8], manager: &Manager, on_end: &OnEnd) -> Outcome {
     match serde_json::from_slice::<Versioned>(line) {
         Ok(Versioned { version }) if version > VERSION => {
             return Outcome::Refused(format!(
@@ -229,6 +250,7 @@ fn answer(line: &[u8], manager: &Manager, end: &Sender<()>) -> Outcome {
         Task::Define { definitions } => manager.define(definitions).map(|()| Done::Done),
         Task::Up { names } => manager.up(&names).map(|()| Done::Done),
         Task::Down { names } => manager.down(&names).map(|()| Done::Done),
+        Task::Renew { names } => manager.renew(&names).map(|()| Done::Done),
         Task::Restart { names } => manager.restart(&names).map(|()| Done::Done),
         Task::Signal { signal, names } => manager.signal(signal, &names).map(|()| Done::Done),
         Task::Status => manager.status().map(Done::Instances),
@@ -236,8 +258,7 @@ fn answer(line: &[u8], manager: &Manager, end: &Sender<()>) -> Outcome {
             manager.settle(&names, Duration::from_millis(within)).map(Done::Instances)
         }
         Task::End => {
-            // Whoever runs the manager may have gone already.
-            let _ = end.send(());
+            on_end();
             Ok(Done::Done)
         }
     };

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::compress::Compressor;
 use super::pipes::{Entry, Pipes};
 use super::tail::Tail;
-use super::{LogError, LogEvent, LogFile, LogSettings, SharedLog, Stream};
+use super::{Echo, LogError, LogEvent, LogFile, LogSettings, SharedLog, Stream};
 
 /// So much a service may write ahead, where the system allows it.
 const PIPE: usize = 1 << 20;
@@ -28,6 +28,7 @@ pub struct Collector {
     orders: Arc<Orders>,
     compressor: Compressor,
     last: AtomicU64,
+    echo: Option<Echo>,
 }
 
 /// What the thread is asked to do.
@@ -107,7 +108,14 @@ impl Collector {
         let thread = std::thread::Builder::new().name("log".to_owned());
         thread.spawn(move || pipes.run()).map_err(wrong)?;
         let compressor = Compressor::new(move |event| tell(event));
-        Ok(Self { orders, compressor, last: AtomicU64::new(0) })
+        Ok(Self { orders, compressor, last: AtomicU64::new(0), echo: None })
+    }
+
+    /// Shows what is written to logs that are opened from now on to somebody else, too.
+    #[must_use]
+    pub fn with_echo(mut self, echo: Option<Echo>) -> Self {
+        self.echo = echo;
+        self
     }
 
     /// Opens a log, whose rotated files are compressed by this collector.
@@ -116,7 +124,9 @@ impl Collector {
     ///
     /// See [`LogFile::open`].
     pub fn open(&self, settings: LogSettings) -> Result<SharedLog, LogError> {
-        Ok(SharedLog::new(LogFile::open(settings, &self.compressor)?))
+        let mut file = LogFile::open(settings, &self.compressor)?;
+        file.echo.clone_from(&self.echo);
+        Ok(SharedLog::new(file))
     }
 
     /// Reads the pipe from now on, until its other end is closed.
@@ -143,7 +153,7 @@ impl Collector {
 
     /// At shutdown: writes everything that is in the pipes, lines without an end too, and ends the
     /// thread. Says whether that was done in time; a disk that hangs makes it false.
-    pub fn drain(self, timeout: Duration) -> bool {
+    pub fn drain(&self, timeout: Duration) -> bool {
         self.orders.catch_up(None, timeout).recv_timeout(timeout).unwrap_or(false)
     }
 

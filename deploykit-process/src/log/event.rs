@@ -47,6 +47,28 @@ pub enum LogEvent {
     },
 }
 
+impl std::fmt::Display for LogEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dropping { name, error } => {
+                write!(f, "what {name} writes cannot be kept, and is dropped: {error}")
+            }
+            Self::Recovered { name, lines, .. } => {
+                write!(f, "what {name} writes is kept again; {lines} lines were dropped")
+            }
+            Self::RotationFailed { name, error } => {
+                write!(f, "the log of {name} cannot be rotated: {error}")
+            }
+            Self::NotCompressed { name, error } => {
+                write!(f, "a log of {name} cannot be compressed: {error}")
+            }
+            Self::PipeFailed { name, error } => {
+                write!(f, "what {name} writes cannot be read any more: {error}")
+            }
+        }
+    }
+}
+
 /// Why a log cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -9,13 +9,31 @@ use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::Timestamp;
 
 use super::index::IndexWriter;
-use super::{Compressor, LogError, LogEvent, LogFormat, LogSettings, names};
+use super::{Compressor, LogError, LogEvent, LogFormat, LogSettings, Stream, names};
 
 /// How often it is looked whether somebody has moved, removed or emptied the file.
 const LOOK: i64 = 1000;
 
 /// Who has written half a line when nobody will go on with it. No source has this number.
 pub(super) const NOBODY: u64 = 0;
+
+/// Who else is shown what is written: the name of the log, where it comes from, and whole lines. It must
+/// not wait.
+#[derive(Clone)]
+pub struct Echo(pub(super) Arc<dyn Fn(&str, Stream, &[u8]) + Send + Sync>);
+
+impl Echo {
+    /// Shows it to a function.
+    pub fn new(show: impl Fn(&str, Stream, &[u8]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(show))
+    }
+}
+
+impl std::fmt::Debug for Echo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Echo")
+    }
+}
 
 /// The live file of a log, `DIR/NAME.log`, and its rotation. There is one of it for a log at a time.
 #[derive(Debug)]
@@ -34,6 +52,7 @@ pub struct LogFile {
     looked: Option<Timestamp>,
     pub(super) compressor: Compressor,
     pub(super) events: Vec<LogEvent>,
+    pub(super) echo: Option<Echo>,
 }
 
 /// What could not be written since the disk was full.
@@ -73,6 +92,7 @@ impl LogFile {
             looked: None,
             compressor: compressor.clone(),
             events: Vec::new(),
+            echo: None,
             file,
             settings,
         };

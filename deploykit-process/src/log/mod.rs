@@ -32,7 +32,7 @@ mod write;
 pub use collector::{Collector, Pipe};
 pub use compress::Compressor;
 pub use event::{LogError, LogEvent};
-pub use file::{LogFile, SharedLog};
+pub use file::{Echo, LogFile, SharedLog};
 pub use read::{Line, ReadRequest, read};
 pub use settings::{LogFormat, LogSettings};
 pub use source::{Source, Stream};

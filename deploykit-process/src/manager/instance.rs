@@ -1,9 +1,12 @@
 //! One instance, as the manager keeps it.
 
-use std::os::fd::OwnedFd;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Instant;
 
-use rustix::net::{RecvFlags, recv};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, RecvMsg, UnixAddr, UnixCredentials, recvmsg,
+};
 
 use super::InstanceStatus;
 use super::poll::Timer;
@@ -29,7 +32,7 @@ pub(super) struct Instance {
     pub(super) again: bool,
     /// It is not defined any more.
     pub(super) leaving: bool,
-    pub(super) last_end: Option<String>,
+    pub(super) last_end: Option<Ending>,
     pub(super) text: Option<String>,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct Process {
     pub(super) ready_since: Option<Instant>,
     /// The mark in its environment.
     pub(super) marker: String,
+    /// As whom it runs.
+    pub(super) user: u32,
     /// Where it says how it is.
     pub(super) notify: Option<OwnedFd>,
     /// When it is ready, where that is a matter of time.
@@ -120,7 +125,9 @@ impl Instance {
             pid: process.map(|process| process.pid),
             up: process.map(|process| process.started.elapsed()),
             restarts: self.machine.restarts,
-            last_end: self.last_end.clone(),
+            last_end: self.last_end.as_ref().map(ToString::to_string),
+            last_ending: self.last_end.clone(),
+            essential: self.definition.essential,
             text: self.text.clone(),
             release: self.definition.release.clone(),
         }
@@ -128,15 +135,37 @@ impl Instance {
 }
 
 impl Process {
-    /// What it has said of itself since: sd_notify(3).
+    /// What it has said of itself since: sd_notify(3). What another user says is not meant.
     pub(super) fn heard(&self) -> Vec<String> {
         let Some(socket) = &self.notify else { return Vec::new() };
         let mut messages = Vec::new();
         let mut buffer = vec![0_u8; 4096];
-        while let Ok((length, _)) = recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-            let text = String::from_utf8_lossy(&buffer[..length]);
-            messages.extend(text.lines().map(str::to_owned));
+        // What comes after these is told anew.
+        for _ in 0..MESSAGES {
+            let Some((length, by)) = hear(socket, &mut buffer) else { break };
+            if by.is_some_and(|by| by == self.user || by == 0) {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                messages.extend(text.lines().map(str::to_owned));
+            }
         }
         messages
     }
+}
+
+/// So many messages of one process are taken at once.
+const MESSAGES: usize = 64;
+
+/// A message, and the user who has sent it; nothing when there is none.
+fn hear(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option<u32>)> {
+    // Descriptors that somebody passes on (FDSTORE=1) have no room here: the kernel closes them.
+    let mut space = nix::cmsg_space!(UnixCredentials);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message: RecvMsg<'_, '_, UnixAddr> =
+        recvmsg(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
+    let by = message.cmsgs().ok()?.find_map(|message| match message {
+        ControlMessageOwned::ScmCredentials(by) => Some(by.uid()),
+        _ => None,
+    });
+    Some((message.bytes, by))
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
 use crate::machine::{News, Phase};
+use crate::policy::Ending;
 use poll::Waker;
 use run::Loop;
 
@@ -37,6 +38,33 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
     /// Something has happened that somebody may want to know.
     fn tell(&self, instance: &str, news: &News) {
         let _ = (instance, news);
+    }
+
+    /// An instance is not defined any more, and nothing of it runs.
+    fn forget(&self, instance: &str) {
+        let _ = instance;
+    }
+
+    /// The manager is at its end: it was told to, or something is wrong with it. Nobody starts its
+    /// services again.
+    fn over(&self) {}
+}
+
+impl<S: Surroundings + ?Sized> Surroundings for Arc<S> {
+    fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
+        (**self).outputs(definition)
+    }
+
+    fn tell(&self, instance: &str, news: &News) {
+        (**self).tell(instance, news);
+    }
+
+    fn forget(&self, instance: &str) {
+        (**self).forget(instance);
+    }
+
+    fn over(&self) {
+        (**self).over();
     }
 }
 
@@ -64,6 +92,12 @@ pub struct InstanceStatus {
     pub restarts: u64,
     /// How it last ended, in words.
     pub last_end: Option<String>,
+    /// How it last ended.
+    #[serde(default)]
+    pub last_ending: Option<Ending>,
+    /// When it ends, and is not started again, the manager has no business any more.
+    #[serde(default)]
+    pub essential: bool,
     /// What it says of itself by sd_notify.
     pub text: Option<String>,
     /// The release that it runs from.
@@ -104,6 +138,7 @@ enum Command {
     Define(Vec<Definition>, Sender<Result<(), ManagerError>>),
     Want(Wish, Vec<String>, Sender<Result<(), ManagerError>>),
     Signal(i32, Vec<String>, Sender<Result<(), ManagerError>>),
+    Reap,
     Status(Sender<Vec<InstanceStatus>>),
     Settle(Vec<String>, Instant, Sender<Vec<InstanceStatus>>),
     End,
@@ -115,6 +150,7 @@ enum Wish {
     Up,
     Down,
     Anew,
+    Renewed,
 }
 
 /// A process manager with a thread of its own. It ends with all that it runs.
@@ -144,12 +180,28 @@ impl Manager {
     /// # Errors
     /// When the system has no descriptors or threads left.
     pub fn start(surroundings: impl Surroundings + 'static) -> io::Result<Self> {
+        Self::start_as(surroundings, "")
+    }
+
+    /// The same, with a name by which what it runs can be told from what others run, when it is gone: see
+    /// [`end_left`](crate::end_left).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_as(
+        surroundings: impl Surroundings + 'static,
+        scope: impl Into<String>,
+    ) -> io::Result<Self> {
         let (commands, receiver): (Sender<Command>, Receiver<Command>) = channel();
         let waker = Arc::new(Waker::new()?);
-        let mut inner = Loop::new(Arc::new(surroundings), receiver, Arc::clone(&waker))?;
-        let thread = std::thread::Builder::new()
-            .name("deploykit-processes".into())
-            .spawn(move || inner.run())?;
+        let surroundings: Arc<dyn Surroundings> = Arc::new(surroundings);
+        let over = Over(Arc::clone(&surroundings));
+        let mut inner = Loop::new(surroundings, receiver, Arc::clone(&waker), scope.into())?;
+        let thread =
+            std::thread::Builder::new().name("deploykit-processes".into()).spawn(move || {
+                let _over = over;
+                inner.run();
+            })?;
         Ok(Self { commands, waker, thread: Some(thread) })
     }
 
@@ -184,6 +236,23 @@ impl Manager {
     /// As [`up`](Self::up).
     pub fn restart(&self, names: &[String]) -> Result<(), ManagerError> {
         self.ask(|reply| Command::Want(Wish::Anew, names.to_vec(), reply))?
+    }
+
+    /// Wants them to run as they are defined now: what runs otherwise runs anew, and what does not run is
+    /// started. What runs like that already goes on.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up).
+    pub fn renew(&self, names: &[String]) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Want(Wish::Renewed, names.to_vec(), reply))?
+    }
+
+    /// Takes note of the ends of processes that services had started, and whose parent this process has
+    /// become: it is the first of the host, or a subreaper (prctl(2)). To be called at every SIGCHLD. It
+    /// does not touch children of this process that share its session.
+    pub fn reap(&self) {
+        // At its end there is nothing to be done.
+        let _ = self.send(Command::Reap);
     }
 
     /// Sends a signal to their main processes.
@@ -244,6 +313,16 @@ impl Manager {
         let (reply, answer) = channel();
         self.send(command(reply))?;
         answer.recv().map_err(|_| ManagerError::Gone)
+    }
+}
+
+/// Tells that the thread has ended, however that came.
+#[derive(Debug)]
+struct Over(Arc<dyn Surroundings>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.over();
     }
 }
 

@@ -11,7 +11,7 @@ use super::poll::{Poll, Timer, Token, Waker, after};
 use super::start::{random, start};
 use super::{Command, InstanceStatus, ManagerError, Surroundings, Wish};
 use crate::definition::{Definition, Readiness};
-use crate::machine::{Act, Happened, Phase};
+use crate::machine::{Act, Happened, News, Phase};
 use crate::policy::Ending;
 
 /// The number by which the manager knows an instance.
@@ -53,6 +53,8 @@ pub(super) struct Loop {
     waits: Vec<Wait>,
     /// Nobody will ask any more: it ends with the last instance.
     is_ending: bool,
+    /// By what its processes can be told from those of others.
+    scope: String,
 }
 
 impl Loop {
@@ -60,6 +62,7 @@ impl Loop {
         surroundings: Arc<dyn Surroundings>,
         commands: Receiver<Command>,
         waker: Arc<Waker>,
+        scope: String,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.watch(&*waker, ASKED)?;
@@ -74,6 +77,7 @@ impl Loop {
             begin: Instant::now(),
             waits: Vec::new(),
             is_ending: false,
+            scope,
         })
     }
 
@@ -137,6 +141,7 @@ impl Loop {
             Command::Define(definitions, reply) => drop(reply.send(self.define(definitions))),
             Command::Want(wish, names, reply) => drop(reply.send(self.want(wish, &names))),
             Command::Signal(signal, names, reply) => drop(reply.send(self.signal(signal, &names))),
+            Command::Reap => self.reap_strangers(),
             Command::Status(reply) => drop(reply.send(self.status_of(&[]))),
             Command::Settle(names, until, reply) => {
                 let timer = self.poll.at(until, ASKED);
@@ -189,19 +194,23 @@ impl Loop {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             match wish {
                 Wish::Down => (instance.ending, instance.again) = (true, false),
-                Wish::Up | Wish::Anew if instance.leaving => {}
+                Wish::Up | Wish::Anew | Wish::Renewed if instance.leaving => {}
                 // All that is to run anew ends in its order, and begins when all of it has ended.
-                Wish::Anew => {
+                Wish::Renewed if instance.next.is_none() => self.bring_up(id),
+                Wish::Anew | Wish::Renewed => {
                     instance.machine.forget();
                     (instance.ending, instance.again) = (instance.process.is_some(), true);
                 }
-                Wish::Up => {
-                    (instance.ending, instance.again) = (false, false);
-                    self.take(id, Happened::Wanted);
-                }
+                Wish::Up => self.bring_up(id),
             }
         }
         Ok(())
+    }
+
+    fn bring_up(&mut self, id: Id) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        (instance.ending, instance.again) = (false, false);
+        self.take(id, Happened::Wanted);
     }
 
     /// The instances that are meant: those of that name, or of a service of that name; all, where none is
@@ -301,7 +310,7 @@ impl Loop {
         }
         instance.text = None;
         let definition = &instance.definition;
-        let mut process = match start(definition, &*self.surroundings) {
+        let mut process = match start(definition, &self.scope, &*self.surroundings) {
             Ok(process) => process,
             Err(why) => return self.ended(id, Ending::NotStarted(why), std::time::Duration::ZERO),
         };
@@ -324,6 +333,8 @@ impl Loop {
         if let Readiness::Delay(delay) = readiness {
             process.ready = Some(self.poll.at(after(delay), id * KINDS + LOOK));
         }
+        let news = News::Started { pid: process.pid };
+        self.surroundings.tell(&definition.name(), &news);
         instance.process = Some(process);
         if readiness == Readiness::Started {
             self.take(id, Happened::Ready);
@@ -333,7 +344,7 @@ impl Loop {
     /// Tells an instance that its process, and all that it had started, has ended.
     pub(super) fn ended(&mut self, id: Id, ending: Ending, ran: std::time::Duration) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
-        instance.last_end = Some(ending.to_string());
+        instance.last_end = Some(ending.clone());
         self.take(id, Happened::Ended { ending, ran });
     }
 
@@ -475,7 +486,9 @@ impl Loop {
             .collect();
         for id in gone {
             if let Some(instance) = self.instances.remove(&id) {
-                self.names.remove(&instance.definition.name());
+                let name = instance.definition.name();
+                self.names.remove(&name);
+                self.surroundings.forget(&name);
                 instance.timer.into_iter().for_each(|timer| self.poll.cancel(timer));
             }
         }

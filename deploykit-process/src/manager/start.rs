@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
+use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::Surroundings;
 use super::instance::Process;
 use crate::definition::{Definition, Readiness};
 use crate::spawn::{Identity, Launch, find_program, spawn};
-use crate::table::MARKER;
+use crate::table::{MARKER, SCOPE};
 
 /// A number that nobody foresees.
 pub(super) fn random() -> u64 {
@@ -36,6 +37,7 @@ const NOT_PASSED_ON: [&str; 6] = [
 /// Starts it. The error is why it cannot be, in words.
 pub(super) fn start(
     definition: &Definition,
+    scope: &str,
     surroundings: &dyn Surroundings,
 ) -> Result<Process, String> {
     // Nobody who does not know it speaks for it.
@@ -44,6 +46,11 @@ pub(super) fn start(
     let identity = identity.map_err(|error| deploykit_core::chain(&error))?;
     let mut env = environment(definition, identity.as_ref())?;
     env.push((MARKER.into(), marker.clone().into()));
+    // What another manager has told this process is not true of what this one starts.
+    env.retain(|(name, _)| name != SCOPE);
+    if !scope.is_empty() {
+        env.push((SCOPE.into(), scope.into()));
+    }
     let notify = match definition.readiness {
         Readiness::Notify => {
             let (socket, name) = listen(&marker).map_err(|error| {
@@ -56,6 +63,7 @@ pub(super) fn start(
     };
     let outputs = surroundings.outputs(definition);
     let [stdout, stderr] = outputs.map_err(|error| format!("where it is to write: {error}"))?;
+    let user = identity.as_ref().map_or_else(nix::unistd::Uid::effective, Identity::uid);
     let launch = Launch {
         program: program(definition, &env)?,
         arguments: definition.command.iter().skip(1).cloned().collect(),
@@ -74,6 +82,7 @@ pub(super) fn start(
         handle: spawned.handle,
         started: Instant::now(),
         marker,
+        user: user.as_raw(),
         notify,
         ready_since: None,
         ready: None,
@@ -155,6 +164,8 @@ fn listen(marker: &str) -> io::Result<(OwnedFd, String)> {
     let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    // Whoever speaks says who it is: the name of the socket is no secret (proc(5), `/proc/net/unix`).
+    set_socket_passcred(&socket, true)?;
     bind(&socket, &address)?;
     Ok((socket, format!("@{name}")))
 }

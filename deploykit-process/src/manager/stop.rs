@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::instance::{Ended, Process};
 use super::run::{Id, Loop};
+use crate::left::signal_one;
 use crate::policy::Ending;
 use crate::table::{self, Row};
 use deploykit_core::process::Exit;
@@ -62,19 +63,6 @@ pub(super) fn kill_and_wait(process: &Process) {
     let _ = waitid(WaitId::PidFd(process.handle.as_fd()), WaitIdOptions::EXITED);
 }
 
-/// Sends a signal to one process, and to no other that has its number since. Whether this process may.
-fn signal_one(row: &Row, signal: i32) -> bool {
-    let pid = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw);
-    let handle = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-    let (Some(Ok(handle)), Some(signal)) =
-        (handle, rustix::process::Signal::from_named_raw(signal))
-    else {
-        return true;
-    };
-    let is_same = table::row(row.pid).is_some_and(|now| now.start == row.start);
-    !is_same || pidfd_send_signal(&handle, signal) != Err(rustix::io::Errno::PERM)
-}
-
 /// How a process has ended, if it has; takes note of it, so that nothing is left of it.
 fn ending_of(process: &Process) -> Option<Ending> {
     use std::os::fd::AsFd as _;
@@ -92,6 +80,23 @@ fn ending_of(process: &Process) -> Option<Ending> {
 }
 
 impl Loop {
+    /// Takes note of the ends of processes that services have left to this one. Its own children share
+    /// its session, and those of the manager are waited for by their descriptors.
+    pub(super) fn reap_strangers(&self) {
+        let own = std::process::id();
+        let Some(session) = table::row(own).map(|row| row.session) else { return };
+        let is_known = |pid: u32| {
+            self.instances.values().filter_map(|one| one.process.as_ref()).any(|one| one.pid == pid)
+        };
+        let is_stranger = |row: &Row| row.is_dead && row.session != session && !is_known(row.pid);
+        for row in table::children(own).into_iter().filter_map(table::row).filter(is_stranger) {
+            if let Some(pid) = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw)
+            {
+                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            }
+        }
+    }
+
     /// Takes note that the main process of an instance has ended.
     pub(super) fn reap(&mut self, id: Id) -> Option<Id> {
         let process = self.instances.get_mut(&id)?.process.as_mut()?;

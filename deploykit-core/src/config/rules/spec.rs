@@ -10,11 +10,6 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
     if services.is_empty() || !rules.has_all_items(&["service"]) {
         return;
     }
-    if !config.systemd.is_used() && rules.is_whole(&["systemd"]) {
-        let place = rules.key(&["service"]);
-        let hint = "[systemd] with manager = \"system\", or \"user\"";
-        rules.missing(place, "nothing is named that runs the services", Some(hint));
-    }
     for (index, service) in services.iter().enumerate() {
         let number = index.to_string();
         let path = ["service", &number];

@@ -1,0 +1,91 @@
+//! The arguments of what is about `deploykit up`, and what it runs.
+
+use clap::Args;
+use nix::sys::signal::Signal;
+
+use super::deploy::WaitArg;
+
+pub(super) const UP_HELP: &str = "\
+Examples:
+  deploykit up                         here, until Ctrl-C
+  deploykit up --detach                in the background, until `deploykit down`
+  deploykit up --no-prefix             what one service writes, as it writes it";
+
+pub(super) const SIGNAL_HELP: &str = "\
+Examples:
+  deploykit signal HUP web             to all instances of web
+  deploykit signal USR1                to all services";
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// In the background: return when the services are up
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+
+    /// Do not deploy when nothing is active
+    #[arg(long)]
+    pub(crate) no_deploy: bool,
+
+    /// Do not name the service before each line that it writes
+    #[arg(long)]
+    pub(crate) no_prefix: bool,
+
+    /// What `--detach` starts
+    #[arg(long, hide = true)]
+    pub(crate) apart: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    /// Do not wait until everything has ended
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// Which services.
+#[derive(Debug, Args)]
+pub(crate) struct NamesArgs {
+    /// Services or instances: web, web@1; all by default
+    #[arg(value_name = "SERVICE")]
+    pub(crate) of: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    #[command(flatten)]
+    pub(crate) wait: WaitArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignalArgs {
+    /// The name of the signal, or its number: HUP, SIGHUP, 1
+    #[arg(value_parser = number)]
+    pub(crate) signal: i32,
+
+    /// Services or instances: web, web@1; all by default
+    #[arg(value_name = "SERVICE")]
+    pub(crate) of: Vec<String>,
+}
+
+fn number(text: &str) -> Result<i32, String> {
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let by_name = || format!("SIG{name}").parse::<Signal>().ok().map(|signal| signal as i32);
+    let by_number = || text.parse().ok().filter(|number| (1..=64).contains(number));
+    by_number().or_else(by_name).ok_or_else(|| "there is no such signal".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_has_a_name_or_a_number() {
+        for text in ["HUP", "SIGHUP", "hup", "1"] {
+            assert_eq!(number(text), Ok(1), "{text}");
+        }
+        for text in ["0", "65", "-1", "FOO", ""] {
+            assert!(number(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a manager that was killed has left running.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::table::{self, Row};
+
+/// How often what is left is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A process that is killed, and still there after this time, waits for something that nobody can hurry.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// A service that a manager has left running, and that is ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Left {
+    /// The number of its process.
+    pub pid: u32,
+    /// The instance that it belonged to; nothing where it does not say.
+    pub instance: Option<String>,
+}
+
+/// Ends what a manager of that name has left running, with all that it has started: a manager that was
+/// killed leaves its services to nobody, and the next one would start them a second time. They are asked
+/// first, and have so long to end. What was found. Nothing may run of that manager any more.
+///
+/// What has cleared its environment, has left its session, and whose parent has ended, is not found.
+///
+/// # Errors
+/// When the processes of the host cannot be listed, and when one that was found does not end.
+pub fn end_left(scope: &str, grace: Duration) -> std::io::Result<Vec<Left>> {
+    let begun = Instant::now();
+    let mut found: Vec<Left> = Vec::new();
+    loop {
+        let rows = table::all()?;
+        let left =
+            table::of_scope(&rows, std::process::id(), &|pid| table::is_of_scope(pid, scope));
+        if left.is_empty() {
+            return Ok(found);
+        }
+        let spent = begun.elapsed();
+        if spent > grace.saturating_add(STUCK) {
+            let pids: Vec<String> = left.iter().map(|row| row.pid.to_string()).collect();
+            let pids = pids.join(", ");
+            let what = format!("an earlier manager has left processes that do not end: {pids}");
+            return Err(std::io::Error::other(what));
+        }
+        for row in &left {
+            let is_new = !found.iter().any(|one| one.pid == row.pid);
+            if is_new {
+                found.push(Left { pid: row.pid, instance: instance_of(row.pid) });
+            }
+            match (spent < grace, is_new) {
+                (true, true) => {
+                    signal_one(row, Signal::TERM.as_raw());
+                    // One that is stopped would not hear it.
+                    signal_one(row, Signal::CONT.as_raw());
+                }
+                (true, false) => {}
+                (false, _) => drop(signal_one(row, Signal::KILL.as_raw())),
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn instance_of(pid: u32) -> Option<String> {
+    Some(table::marker(pid)?.rsplit_once('-')?.0.to_owned())
+}
+
+/// Sends a signal to one process, and to no other that has its number since. Whether this process may.
+pub(crate) fn signal_one(row: &Row, signal: i32) -> bool {
+    let pid = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw);
+    let handle = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    let (Some(Ok(handle)), Some(signal)) = (handle, Signal::from_named_raw(signal)) else {
+        return true;
+    };
+    let is_same = table::row(row.pid).is_some_and(|now| now.start == row.start);
+    !is_same || pidfd_send_signal(&handle, signal) != Err(rustix::io::Errno::PERM)
+}

@@ -1,0 +1,218 @@
+//! All that supervises one application, in one place: what `deploykit up` runs.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deploykit_core::{Application, Layout, ReleaseId, service_backend_name};
+
+use crate::control::{Claim, Server, ServerError};
+use crate::describe::{Undescribed, describe_all};
+use crate::kept::{Kept, LogKeeper};
+use crate::left::{Left, end_left};
+use crate::log::{Echo, LogError, LogEvent};
+use crate::machine::News;
+use crate::manager::{Manager, ManagerError, Surroundings};
+use crate::{log_dir, socket};
+
+/// So long what an earlier manager has left has to end, before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// So long the last lines of the services are waited for at the end: a disk may hang.
+const LAST_LINES: Duration = Duration::from_secs(10);
+
+/// What happens while an application is supervised.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Happening {
+    /// To an instance.
+    News {
+        /// Which.
+        instance: String,
+        /// What.
+        news: News,
+    },
+    /// To a log, in words.
+    Log(String),
+    /// Somebody has asked over the socket for the end of everything.
+    EndAsked,
+    /// The manager is at its end, whether that was wanted or not.
+    Over,
+}
+
+/// Why an application cannot be supervised.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SupervisionError {
+    /// Something with the socket, or somebody supervises it already.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// What the services write cannot be kept.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The system has not what is needed.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it cannot be.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The state or the configuration of the application.
+    #[error(transparent)]
+    Application(#[from] deploykit_core::Error),
+    /// What runs the services of the active release is something else.
+    #[error("the services of the active release {release} are run by the backend {backend:?}")]
+    Elsewhere {
+        /// The release.
+        release: ReleaseId,
+        /// What runs them.
+        backend: String,
+    },
+    /// A service is described in a way that cannot be run here.
+    #[error(transparent)]
+    Undescribed(#[from] Undescribed),
+    /// The manager does not do it.
+    #[error(transparent)]
+    Manager(#[from] ManagerError),
+}
+
+/// Who is told what happens.
+type OnHappening = Arc<dyn Fn(Happening) + Send + Sync>;
+
+/// The process manager of one application, with what its services write kept, answering on the
+/// application's socket.
+///
+/// ```no_run
+/// use deploykit_core::{Application, Registry};
+/// use deploykit_process::{Happening, Supervision};
+///
+/// let mut registry = Registry::built_in();
+/// deploykit_process::register(&mut registry);
+/// let application = Application::at("/srv/app").registry(registry).open()?;
+/// let (sender, happened) = std::sync::mpsc::channel();
+/// let supervision =
+///     Supervision::begin(application.layout(), None, move |what| drop(sender.send(what)))?;
+/// supervision.start_active(&application)?;
+/// for what in happened {
+///     if matches!(what, Happening::EndAsked | Happening::Over) {
+///         break;
+///     }
+/// }
+/// supervision.end();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Supervision {
+    claim: Claim,
+    server: Server,
+    manager: Arc<Manager>,
+    kept: Arc<Kept<Told>>,
+    left: Vec<Left>,
+}
+
+impl Supervision {
+    /// Takes the application's socket, ends what an earlier manager has left that was killed, and begins to
+    /// answer. Nothing is defined yet. What the services write is shown to `echo`, too.
+    ///
+    /// # Errors
+    /// When somebody supervises it already, and when the system lacks something.
+    pub fn begin(
+        layout: &Layout,
+        echo: Option<Echo>,
+        on_happening: impl Fn(Happening) + Send + Sync + 'static,
+    ) -> Result<Self, SupervisionError> {
+        let on_happening: OnHappening = Arc::new(on_happening);
+        let failed = |what| move |source| SupervisionError::System { what, source };
+        let mut private = std::fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private.create(layout.private()).map_err(failed("make the directory .deploykit"))?;
+        let claim = Claim::take(&socket(layout))?;
+        let scope = layout.root().as_str();
+        let left =
+            end_left(scope, GRACE).map_err(failed("end what an earlier manager has left"))?;
+        let told = Told(Arc::clone(&on_happening));
+        let kept = Arc::new(Kept::echoed(log_dir(layout), told, echo)?);
+        let manager = Manager::start_as(Arc::clone(&kept), scope);
+        let manager = Arc::new(manager.map_err(failed("start the process manager"))?);
+        let on_end = move || on_happening(Happening::EndAsked);
+        let server = Server::start(Arc::clone(&manager), claim.clone(), on_end)?;
+        Ok(Self { claim, server, manager, kept, left })
+    }
+
+    /// What an earlier manager had left running, and was ended.
+    pub fn left(&self) -> &[Left] {
+        &self.left
+    }
+
+    /// Its manager.
+    pub fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
+    /// The last lines that an instance has written to its standard error.
+    pub fn last_lines(&self, instance: &str) -> Vec<String> {
+        self.kept.last_lines(instance)
+    }
+
+    /// Starts the services of the active release, which is handed back; nothing when there is none. They
+    /// may not be up yet when this returns.
+    ///
+    /// # Errors
+    /// When the state cannot be read, and when something else runs them.
+    pub fn start_active(
+        &self,
+        application: &Application,
+    ) -> Result<Option<ReleaseId>, SupervisionError> {
+        let Some(active) = application.runtimes()?.active else { return Ok(None) };
+        let config = application.config().with_runtime(&active.runtime);
+        let backend = service_backend_name(&config);
+        if backend != crate::BACKEND {
+            let (release, backend) = (active.release, backend.to_owned());
+            return Err(SupervisionError::Elsewhere { release, backend });
+        }
+        let (id, layout) = (active.release.as_str(), application.layout());
+        self.manager.define(describe_all(&config, id, &active.root, layout)?)?;
+        self.manager.up(&[])?;
+        Ok(Some(active.release))
+    }
+
+    /// Ends everything: the services in their order, with what each has started, and then the rest. What
+    /// they have written is on its way to the disk.
+    pub fn end(self) {
+        let Self { claim, server, manager, kept, .. } = self;
+        // Nobody is answered any more who could want something started.
+        drop(server);
+        // With the last who has it, the manager ends all that it runs.
+        drop(manager);
+        kept.drain(LAST_LINES);
+        // Until now nobody else could begin.
+        drop(claim);
+    }
+}
+
+/// Passes on what happens.
+struct Told(OnHappening);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+impl Surroundings for Told {
+    fn tell(&self, instance: &str, news: &News) {
+        (self.0)(Happening::News { instance: instance.to_owned(), news: news.clone() });
+    }
+
+    fn over(&self) {
+        (self.0)(Happening::Over);
+    }
+}
+
+impl LogKeeper for Told {
+    fn log_event(&self, event: &LogEvent) {
+        (self.0)(Happening::Log(event.to_string()));
+    }
+}
