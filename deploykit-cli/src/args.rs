@@ -11,8 +11,8 @@ use deploykit::{DeploymentId, Revision};
 
 pub(crate) use deploy::{DeployArgs, PlanArgs, RestartArgs, RollbackArgs, WaitArg};
 pub(crate) use global::{ColorWhen, Global};
-pub(crate) use supervise::{DownArgs, NamesArgs, SignalArgs, UpArgs};
 pub(crate) use service::{LogsArgs, UnitCommand};
+pub(crate) use supervise::{DownArgs, NamesArgs, ReloadArgs, SignalArgs, UpArgs};
 
 /// Turns a git revision into a running, verified service, atomically, and back again in a second
 #[derive(Debug, Parser)]
@@ -113,7 +113,7 @@ pub(crate) enum Command {
     ///
     /// Nothing else does, and the repository is not asked. It is watched like a deployment: what proves ill
     /// goes back to what was.
-    Reload(supervise::ReloadArgs),
+    Reload(ReloadArgs),
 
     /// Run the services here, and look after them; deploy first when nothing is active
     ///

@@ -27,6 +27,11 @@ impl Exit {
         Self(128_u8.saturating_add(number))
     }
 
+    /// The code of a service whose end is the end of all.
+    pub fn of_service(code: u8) -> Self {
+        Self(code)
+    }
+
     /// The exit code.
     pub fn code(self) -> u8 {
         self.0

@@ -78,7 +78,6 @@ fn service(more: &str) -> String {
 #[test]
 fn what_cannot_be_meant_is_refused_with_its_reason() {
     for (text, message) in [
-        ("[[service]]\nname = \"web\"\ncommand = [\"./web\"]", "nothing is named that runs"),
         ("[[service]]\ncommand = [\"./web\"]", "`name` is missing in `service[0]`"),
         ("[service]\ncommand = [\"./web\"]", "unknown key `command` in `service`"),
         ("systemd.manager = \"user\"", "no unit is named"),

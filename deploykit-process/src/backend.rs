@@ -10,7 +10,9 @@ use deploykit_core::traits::{
     BackendError, BoxError, Instance, InstanceName, LogLine, LogRequest, Manner, Release,
     ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
 };
-use deploykit_core::{BackendRequest, Context, Layout, ReleaseId, Timestamp, releases_in_use};
+use deploykit_core::{
+    BackendRequest, Context, Layout, ReleaseId, Timestamp, chain, releases_in_use,
+};
 
 use crate::control::{Client, ClientError};
 use crate::definition::Definition;
@@ -18,7 +20,7 @@ use crate::describe::describe_all;
 use crate::kept;
 use crate::log::{self, ReadRequest};
 use crate::machine::{Next, Phase, Reason};
-use crate::manager::InstanceStatus;
+use crate::manager::{InstanceStatus, preflight};
 use crate::reading::read_all;
 
 /// Where the manager of an application answers.
@@ -205,7 +207,8 @@ fn detail(one: &InstanceStatus) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-fn instance(one: &InstanceStatus, now: Timestamp) -> Instance {
+/// An instance, as the engine sees it.
+pub fn as_instance(one: &InstanceStatus, now: Timestamp) -> Instance {
     let mut instance = Instance::new(&*one.name, state(one));
     instance.detail = detail(one);
     instance.pid = one.pid;
@@ -240,8 +243,16 @@ impl Supervisor for Processes {
         self.config.service.in_order().into_iter().flat_map(of).collect()
     }
 
-    fn preflight(&self, _: &Context, _: Option<&dyn Release>) -> Result<(), SupervisorError> {
-        self.client()?.status().map(drop).map_err(failed)
+    fn preflight(&self, _: &Context, release: Option<&dyn Release>) -> Result<(), SupervisorError> {
+        self.client()?.status().map_err(failed)?;
+        let definitions = release.map(|release| self.definitions(release)).transpose()?;
+        for one in definitions.iter().flatten() {
+            preflight(one).map_err(|error| {
+                let what = format!("{} cannot be started: {}", one.name(), chain(&error));
+                BackendError::new(what)
+            })?;
+        }
+        Ok(())
     }
 
     fn restart(
@@ -290,7 +301,7 @@ impl Supervisor for Processes {
             _ => detail(worst),
         };
         let mut status = ServiceStatus::new(state(worst), text);
-        status.instances = found.iter().map(|one| instance(one, ctx.now())).collect();
+        status.instances = found.iter().map(|one| as_instance(one, ctx.now())).collect();
         Ok(status)
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 
 use crate::table::{self, Row};
 
@@ -64,6 +66,24 @@ pub fn end_left(scope: &str, grace: Duration) -> std::io::Result<Vec<Left>> {
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Kills, and takes note of, what services have left and this process has become the parent of: its own
+/// children share its session. Whether there was any; there may be more behind it. Nothing may run of a
+/// manager any more.
+pub fn end_strangers() -> bool {
+    let own = std::process::id();
+    let Some(session) = table::row(own).map(|row| row.session) else { return false };
+    let strangers = table::children(own).into_iter().filter_map(table::row);
+    let mut is_any = false;
+    for row in strangers.filter(|row| row.session != session) {
+        is_any = true;
+        signal_one(&row, Signal::KILL.as_raw());
+        if let Some(pid) = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
+    }
+    is_any
 }
 
 fn instance_of(pid: u32) -> Option<String> {

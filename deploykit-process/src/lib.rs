@@ -18,14 +18,16 @@ mod reading;
 pub mod spawn;
 mod supervision;
 pub mod table;
+mod usage;
 
-pub use backend::{Processes, log_dir, socket};
+pub use backend::{Processes, as_instance, log_dir, socket};
 pub use definition::{Definition, Readiness};
-pub use describe::{Undescribed, describe};
+pub use describe::{Undescribed, describe, describe_all};
 pub use kept::{Kept, LogKeeper, settings};
-pub use left::{Left, end_left};
+pub use left::{Left, end_left, end_strangers};
 pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};
 pub use supervision::{Happening, Supervision, SupervisionError};
+pub use usage::{Usage, usage};
 
 /// The name of the service backend.
 const BACKEND: &str = "process";

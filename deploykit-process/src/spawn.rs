@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid};
@@ -307,12 +307,3 @@ mod between {
     }
 }
 use between::{close_the_rest, hear_all_signals, join, run_before};
-
-/// Finds a program as a shell would: by a path from where it works, or by its name in `path`.
-pub fn find_program(name: &str, dir: &Utf8Path, path: &str) -> Option<Utf8PathBuf> {
-    if name.contains('/') {
-        return Some(dir.join(name.trim_start_matches("./")));
-    }
-    let is_program = |candidate: &Utf8PathBuf| candidate.is_file();
-    path.split(':').map(|entry| dir.join(entry).join(name)).find(is_program)
-}

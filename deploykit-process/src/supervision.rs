@@ -21,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// So long the last lines of the services are waited for at the end: a disk may hang.
 const LAST_LINES: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether somebody is impatient.
+const GLANCE: Duration = Duration::from_millis(200);
+
 /// What happens while an application is supervised.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -100,7 +103,7 @@ type OnHappening = Arc<dyn Fn(Happening) + Send + Sync>;
 ///         break;
 ///     }
 /// }
-/// supervision.end();
+/// supervision.end(&|| false);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -146,8 +149,8 @@ impl Supervision {
         &self.left
     }
 
-    /// Its manager.
-    pub fn manager(&self) -> &Manager {
+    /// Its manager. Whoever keeps it beyond the [`end`](Self::end) keeps its services running.
+    pub fn manager(&self) -> &Arc<Manager> {
         &self.manager
     }
 
@@ -179,11 +182,22 @@ impl Supervision {
     }
 
     /// Ends everything: the services in their order, with what each has started, and then the rest. What
-    /// they have written is on its way to the disk.
-    pub fn end(self) {
+    /// they have written is on its way to the disk. As soon as `is_impatient` says so, they are killed.
+    pub fn end(self, is_impatient: &dyn Fn() -> bool) {
         let Self { claim, server, manager, kept, .. } = self;
         // Nobody is answered any more who could want something started.
         drop(server);
+        let mut asked = manager.down(&[]);
+        while asked.is_ok() {
+            match manager.settle(&[], GLANCE) {
+                Ok(all) if all.iter().any(|one| one.pid.is_some()) => {
+                    if is_impatient() {
+                        asked = manager.signal(nix::libc::SIGKILL, &[]);
+                    }
+                }
+                _ => break,
+            }
+        }
         // With the last who has it, the manager ends all that it runs.
         drop(manager);
         kept.drain(LAST_LINES);

@@ -28,7 +28,7 @@ fn what_is_asked_over_the_socket_is_done() {
     let (_dir, path, manager) = stage();
     assert!(matches!(Client::connect(&path), Err(ClientError::Nobody { .. })));
     let (asked, is_asked) = std::sync::mpsc::channel();
-    let on_end = move || drop(asked.send(()));
+    let on_end = move || asked.send(()).unwrap();
     let server = Server::start(manager, Claim::take(&path).unwrap(), on_end).unwrap();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let mut client = Client::connect(&path).unwrap();

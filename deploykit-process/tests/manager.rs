@@ -215,8 +215,8 @@ fn a_program_that_cannot_be_started_says_why_and_never_runs() {
     nowhere.dir = "/no/such/directory".into();
     let all = [
         (command("missing", "no-such-program"), "there is no program \"no-such-program\""),
-        (command("path", "./no-such-program"), "No such file"),
-        (command("text", "./text"), "Permission denied"),
+        (command("path", "./no-such-program"), "there is no program \"./no-such-program\""),
+        (command("text", "./text"), "\"./text\" cannot be executed: Permission denied"),
         (nobody, "there is no user \"no-such-user\""),
         (nowhere, "/no/such/directory"),
     ];

@@ -153,6 +153,11 @@ impl std::fmt::Display for Ran {
 pub struct Running(Option<Child>);
 
 impl Running {
+    /// Of a process that was started otherwise.
+    pub fn of(child: Child) -> Self {
+        Self(Some(child))
+    }
+
     fn child(&mut self) -> &mut Child {
         self.0.as_mut().expect("it was not waited for")
     }

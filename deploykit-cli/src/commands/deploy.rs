@@ -1,9 +1,9 @@
 //! `deploy`, `rollback` and `restart`.
 
-use deploykit::{DeployRequest, Report, RestartRequest, RollbackRequest, Step};
+use deploykit::{DeployRequest, ReloadRequest, Report, RestartRequest, RollbackRequest, Step};
 use serde_json::json;
 
-use crate::args::{DeployArgs, RestartArgs, RollbackArgs, WaitArg};
+use crate::args::{DeployArgs, ReloadArgs, RestartArgs, RollbackArgs, WaitArg};
 use crate::exit::Exit;
 use crate::render::error::CliError;
 use crate::render::report::{Told, tell};
@@ -58,6 +58,16 @@ pub(super) fn restart(shell: &Shell, args: &RestartArgs) -> Result<Exit, CliErro
     Ok(conclude(shell, &report))
 }
 
+/// `deploykit reload`
+pub(super) fn reload(shell: &Shell, args: &ReloadArgs) -> Result<Exit, CliError> {
+    let application = shell.application()?;
+    let request = ReloadRequest::default().wait(args.wait.duration());
+    let live = shell.live(true)?;
+    let result = application.reload(&live.ctx, &request);
+    let report = live.end(result)?;
+    Ok(conclude(shell, &report))
+}
+
 /// Refuses a duration in the place of a revision or a release.
 fn refuse_duration(wait: &WaitArg, word: Option<&str>) -> Result<(), CliError> {
     match word.filter(|word| wait.was_meant(word)) {
@@ -69,7 +79,7 @@ fn refuse_duration(wait: &WaitArg, word: Option<&str>) -> Result<(), CliError> {
     }
 }
 
-fn conclude(shell: &Shell, report: &Report) -> Exit {
+pub(super) fn conclude(shell: &Shell, report: &Report) -> Exit {
     let exit = Exit::of_report(report);
     if shell.global.json {
         shell.print_json(&json!({ "report": report }));

@@ -8,13 +8,16 @@ mod look;
 mod operate;
 mod releases;
 mod service;
+mod supervise;
 mod uninstall;
 mod unit;
+mod up;
 
 use crate::args::Command;
 use crate::exit::Exit;
 use crate::render::error::CliError;
 use crate::shell::Shell;
+use supervise::Wish;
 
 /// Runs a command.
 pub(crate) fn run(shell: &mut Shell, command: Command) -> Result<Exit, CliError> {
@@ -22,7 +25,16 @@ pub(crate) fn run(shell: &mut Shell, command: Command) -> Result<Exit, CliError>
         Command::Init(args) => init::init(shell, args.url.as_deref()),
         Command::Deploy(args) => deploy::deploy(shell, &args),
         Command::Rollback(args) => deploy::rollback(shell, &args),
-        Command::Restart(args) => deploy::restart(shell, &args),
+        Command::Restart(args) if args.of.is_empty() => deploy::restart(shell, &args),
+        Command::Restart(args) => supervise::want(shell, Wish::Restart, &args.of),
+        Command::Reload(args) => deploy::reload(shell, &args),
+        Command::Up(args) => up::up(shell, &args),
+        Command::Down(args) => supervise::down(shell, &args),
+        Command::Ps => supervise::ps(shell),
+        Command::Start(args) => supervise::want(shell, Wish::Start, &args.of),
+        Command::Stop(args) => supervise::want(shell, Wish::Stop, &args.of),
+        Command::Retry(args) => supervise::want(shell, Wish::Retry, &args.of),
+        Command::Signal(args) => supervise::signal(shell, &args),
         Command::Plan(args) => look::plan(shell, &args),
         Command::Status => look::status(shell),
         Command::Resolve { revision } => look::resolve(shell, &revision),

@@ -8,6 +8,7 @@ pub(crate) mod live;
 pub(crate) mod paint;
 pub(crate) mod plain;
 pub(crate) mod plan;
+pub(crate) mod processes;
 pub(crate) mod releases;
 pub(crate) mod report;
 pub(crate) mod sink;

@@ -43,6 +43,9 @@ fn success(report: &Report, verified: bool, paint: Paint) -> String {
         (Request::Restart, _) => {
             format!("The service of release {release} was started again ({took}).")
         }
+        (Request::Reload, _) if report.from == report.to => format!(
+            "The service of release {release} was brought to the changed configuration ({took})."
+        ),
         (_, false) => format!(
             "Release {release} stays active; its service was brought to the changed configuration ({took})."
         ),

@@ -6,6 +6,7 @@ use super::application::Application;
 use super::error::Error;
 use super::place::release_in;
 use super::report::Status;
+use crate::backend::service_backend_name;
 use crate::config::RuntimeConfig;
 use crate::context::Context;
 use crate::id::ReleaseId;
@@ -55,6 +56,26 @@ impl Application {
         }
         ctx.check()?;
         Ok(findings)
+    }
+
+    /// How the service of the active release is, with its instances, as its backend sees it; as a
+    /// deployment would run it, when nothing is active.
+    ///
+    /// # Errors
+    /// When the state cannot be read, and when the backend sees nothing.
+    pub fn service(&self, ctx: &Context) -> Result<ServiceStatus, Error> {
+        let ctx = self.masked(ctx);
+        Ok(self.operation(&self.present_runtime()?)?.supervisor.status(&ctx)?)
+    }
+
+    /// The name of the service backend that runs the active release; that which would run the first one,
+    /// when nothing is active.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn service_backend(&self) -> Result<String, Error> {
+        let config = self.config.with_runtime(&self.present_runtime()?);
+        Ok(service_backend_name(&config).to_owned())
     }
 
     /// How the services of the releases are run that there are.

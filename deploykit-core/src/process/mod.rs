@@ -20,7 +20,7 @@ pub use end::{Ended, end_marked};
 pub use error::ProcessError;
 pub use identity::ProcessId;
 pub(crate) use lines::Tail;
-pub use program::preflight;
+pub use program::{find, preflight};
 pub use run::run;
 pub use spec::{Finished, GRACE, Input, Leftovers, Outcome, Output, ProcessSpec};
 pub(crate) use table::shorten;

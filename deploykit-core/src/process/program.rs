@@ -22,8 +22,11 @@ pub(super) fn check_directory(directory: &Utf8Path) -> Result<(), ProcessError> 
     look().map_err(|source| ProcessError::Directory { directory: directory.to_owned(), source })
 }
 
-/// The file of the program, as an absolute path if the directory is one.
-pub(super) fn find(spec: &ProcessSpec) -> Result<Utf8PathBuf, ProcessError> {
+/// The file of the program, as an absolute path if the directory is one. Starts nothing.
+///
+/// # Errors
+/// That there is none, or none that this user may run.
+pub fn find(spec: &ProcessSpec) -> Result<Utf8PathBuf, ProcessError> {
     let program = spec.program();
     let not_found = |path: Option<&str>| ProcessError::NotFound {
         program: program.to_owned(),

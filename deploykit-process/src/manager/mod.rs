@@ -21,6 +21,7 @@ use crate::machine::{News, Phase};
 use crate::policy::Ending;
 use poll::Waker;
 use run::Loop;
+pub(crate) use start::preflight;
 
 /// Where the output of instances goes, and who is told of them. What it does must not take long: the
 /// manager waits for it.

@@ -5,14 +5,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use camino::Utf8PathBuf;
+use deploykit_core::process::{self, ProcessError, ProcessSpec};
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::Surroundings;
 use super::instance::Process;
 use crate::definition::{Definition, Readiness};
-use crate::spawn::{Identity, Launch, find_program, spawn};
+use crate::spawn::{Identity, Launch, spawn};
 use crate::table::{MARKER, SCOPE};
 
 /// A number that nobody foresees.
@@ -64,8 +64,10 @@ pub(super) fn start(
     let outputs = surroundings.outputs(definition);
     let [stdout, stderr] = outputs.map_err(|error| format!("where it is to write: {error}"))?;
     let user = identity.as_ref().map_or_else(nix::unistd::Uid::effective, Identity::uid);
+    let in_words = |error: ProcessError| deploykit_core::chain(&error);
+    let spec = as_program(definition, &env);
     let launch = Launch {
-        program: program(definition, &env)?,
+        program: process::find(&spec).map_err(in_words)?,
         arguments: definition.command.iter().skip(1).cloned().collect(),
         dir: definition.dir.clone(),
         env,
@@ -76,7 +78,10 @@ pub(super) fn start(
         stderr,
         groups: Vec::new(),
     };
-    let spawned = spawn(&launch).map_err(|error| deploykit_core::chain(&error))?;
+    let spawned = spawn(&launch).map_err(|error| match process::preflight(&spec) {
+        Err(error) => in_words(error),
+        Ok(()) => deploykit_core::chain(&error),
+    })?;
     Ok(Process {
         pid: spawned.pid,
         handle: spawned.handle,
@@ -91,12 +96,21 @@ pub(super) fn start(
     })
 }
 
-fn program(definition: &Definition, env: &[(OsString, OsString)]) -> Result<Utf8PathBuf, String> {
-    let name = definition.command.first().ok_or("no command is given")?;
+/// The program as others would run it, for finding it and for saying why it cannot be run.
+fn as_program(definition: &Definition, env: &[(OsString, OsString)]) -> ProcessSpec {
     let path = env.iter().rev().find(|(key, _)| key == "PATH");
     let path = path.and_then(|(_, value)| value.to_str()).unwrap_or(PATH);
-    let found = find_program(name, &definition.dir, path);
-    found.ok_or_else(|| format!("there is no program {name:?} in {path}"))
+    let command = definition.command.iter().take(1);
+    let mut spec = ProcessSpec::new(&*definition.service, command, &*definition.dir);
+    spec.env = vec![("PATH".to_owned(), path.to_owned())];
+    spec
+}
+
+/// Whether the program of an instance could be run, where it lies in the release: what is looked for in
+/// `PATH` is looked for in that of the manager.
+pub(crate) fn preflight(definition: &Definition) -> Result<(), ProcessError> {
+    let is_inside = definition.command.first().is_some_and(|program| program.contains('/'));
+    if is_inside { process::preflight(&as_program(definition, &[])) } else { Ok(()) }
 }
 
 /// Its whole environment: the last entry of a name counts.

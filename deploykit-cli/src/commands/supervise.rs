@@ -1,0 +1,184 @@
+//! `ps`, and what is asked of `deploykit up`: `start`, `stop`, `restart` of services, `retry`, `signal`,
+//! `down`.
+
+use std::time::Duration;
+
+use deploykit::supervisor::control::{Claim, Client, ClientError, ServerError};
+use deploykit::supervisor::machine::{Phase, Reason};
+use deploykit::supervisor::{InstanceStatus, as_instance, socket, usage};
+use deploykit::traits::{Instance, ServiceState};
+use deploykit::{ErrorKind, Layout, Timestamp};
+use serde_json::json;
+
+use crate::args::{DownArgs, SignalArgs};
+use crate::exit::Exit;
+use crate::render::error::CliError;
+use crate::render::processes::{self, Row};
+use crate::render::text::count;
+use crate::shell::Shell;
+
+/// How often what is waited for is looked at.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// `deploykit ps`
+pub(super) fn ps(shell: &Shell) -> Result<Exit, CliError> {
+    let instances = instances(shell)?;
+    let pids: Vec<u32> = instances.iter().filter_map(|one| one.pid).collect();
+    // What they take is worth less than that they run.
+    let taken = usage(&pids).unwrap_or_default();
+    let mut taken = pids.iter().copied().zip(taken).collect::<std::collections::HashMap<_, _>>();
+    let with_usage = |one: Instance| {
+        let usage = one.pid.and_then(|pid| taken.remove(&pid)).flatten();
+        (one, usage)
+    };
+    let rows: Vec<Row> = instances.into_iter().map(with_usage).collect();
+    shell.answer(&processes::values(&rows), || {
+        processes::screen(&rows, Timestamp::now(), shell.paint(), shell.table_width())
+    });
+    Ok(Exit::DONE)
+}
+
+/// The instances, as `up` knows them, or whatever else runs the services.
+fn instances(shell: &Shell) -> Result<Vec<Instance>, CliError> {
+    if let Ok(mut client) = Client::connect(&socket(&Layout::new(shell.directory()?))) {
+        let all = client.status().map_err(|error| failed(&error))?;
+        return Ok(rows(&all));
+    }
+    Ok(shell.application()?.service(&shell.look()?)?.instances)
+}
+
+pub(super) fn rows(all: &[InstanceStatus]) -> Vec<Instance> {
+    let now = Timestamp::now();
+    all.iter().map(|one| as_instance(one, now)).collect()
+}
+
+/// A connection to what runs the services. A configuration that is wrong is in nobody's way.
+fn client(shell: &Shell) -> Result<Client, CliError> {
+    let path = socket(&Layout::new(shell.directory()?));
+    let error = match Client::connect(&path) {
+        Ok(client) => return Ok(client),
+        Err(error) => error,
+    };
+    let backend = shell.application()?.service_backend()?;
+    if backend != "process" {
+        let message = format!("the services are run by {backend}, and not by `deploykit up`");
+        let hint = match backend.as_str() {
+            "systemd" => "`systemctl` starts and stops units; `deploykit restart` restarts all",
+            _ => "`deploykit restart` restarts all",
+        };
+        return Err(CliError::usage(message, hint));
+    }
+    Err(failed(&error))
+}
+
+pub(super) fn failed(error: &ClientError) -> CliError {
+    let hint = match error {
+        ClientError::Nobody { .. } => Some("`deploykit up` runs the services".to_owned()),
+        ClientError::Manager(deploykit::supervisor::ManagerError::Unknown { .. }) => {
+            Some("`deploykit ps` tells what there is".to_owned())
+        }
+        _ => None,
+    };
+    CliError::of(ErrorKind::Failed, error, hint)
+}
+
+/// What is wanted of services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    Start,
+    Stop,
+    Restart,
+    Retry,
+}
+
+/// `deploykit start`, `stop`, `retry`, and `restart SERVICE`
+pub(super) fn want(shell: &Shell, wish: Wish, of: &[String]) -> Result<Exit, CliError> {
+    let mut client = client(shell)?;
+    let error = |error: ClientError| failed(&error);
+    let names = match wish {
+        Wish::Retry if of.is_empty() => {
+            let all = client.status().map_err(error)?;
+            let ill = |one: &&InstanceStatus| {
+                matches!(one.phase, Phase::Pausing | Phase::Down(Reason::Failed(_)))
+            };
+            let ill: Vec<String> = all.iter().filter(ill).map(|one| one.name.clone()).collect();
+            if ill.is_empty() {
+                shell.answer(&json!([]), || "Nothing has failed.\n".to_owned());
+                return Ok(Exit::DONE);
+            }
+            ill
+        }
+        _ => of.to_vec(),
+    };
+    match wish {
+        Wish::Start | Wish::Retry => client.up(&names),
+        Wish::Stop => client.down(&names),
+        Wish::Restart => client.restart(&names),
+    }
+    .map_err(error)?;
+    let found = settled(&mut client, &names, None).map_err(error)?;
+    let rows = rows(&found);
+    shell.answer(&rows, || processes::lines(&rows, shell.paint()));
+    let wanted = |one: &Instance| match wish {
+        Wish::Stop => one.pid.is_none(),
+        _ => one.state == ServiceState::Running,
+    };
+    Ok(if rows.iter().all(wanted) { Exit::DONE } else { Exit::FAILED })
+}
+
+/// Waits until these have settled, or for so long; how they are then.
+pub(super) fn settled(
+    client: &mut Client,
+    names: &[String],
+    longest: Option<Duration>,
+) -> Result<Vec<InstanceStatus>, ClientError> {
+    let begun = std::time::Instant::now();
+    loop {
+        let found = client.settle(names, GLANCE)?;
+        // One that is tried again and again has shown that it does not start.
+        let is_settled = |one: &InstanceStatus| match one.phase {
+            Phase::Running | Phase::Down(_) => true,
+            _ => one.restarts > 1,
+        };
+        let is_over = longest.is_some_and(|longest| begun.elapsed() >= longest);
+        if is_over || found.iter().all(is_settled) {
+            return Ok(found);
+        }
+    }
+}
+
+/// `deploykit signal`
+pub(super) fn signal(shell: &Shell, args: &SignalArgs) -> Result<Exit, CliError> {
+    let mut client = client(shell)?;
+    client.signal(args.signal, &args.of).map_err(|error| failed(&error))?;
+    Ok(Exit::DONE)
+}
+
+/// `deploykit down`
+pub(super) fn down(shell: &Shell, args: &DownArgs) -> Result<Exit, CliError> {
+    let path = socket(&Layout::new(shell.directory()?));
+    let asked = Client::connect(&path).and_then(|mut client| {
+        let running = client.status()?.iter().filter(|one| one.pid.is_some()).count();
+        client.end().map(|()| running)
+    });
+    let running = match asked {
+        Err(ClientError::Nobody { .. }) => {
+            shell.answer(&json!({ "was_up": false }), || "Nothing was up.\n".to_owned());
+            return Ok(Exit::DONE);
+        }
+        asked => asked.map_err(|error| failed(&error))?,
+    };
+    while !args.no_wait && !is_free(&path) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    shell.answer(&json!({ "was_up": true, "processes": running }), || {
+        let what = if args.no_wait { "Asked to end" } else { "Ended" };
+        format!("{what}: {}.\n", count(running as u64, "process").replace("processs", "processes"))
+    });
+    Ok(Exit::DONE)
+}
+
+/// Whether nobody runs the services any more.
+fn is_free(socket: &camino::Utf8Path) -> bool {
+    !matches!(Claim::take(socket), Err(ServerError::Taken { .. }))
+}

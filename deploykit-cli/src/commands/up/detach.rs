@@ -1,0 +1,107 @@
+//! `up --detach`: the same in the background.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use deploykit::supervisor::control::Client;
+use deploykit::supervisor::socket;
+use deploykit::traits::{Instance, ServiceState};
+use deploykit::{Application, DeployRequest, Step};
+
+use super::super::deploy::conclude;
+use super::super::supervise::{failed, rows, settled};
+use super::keep::own;
+use crate::args::UpArgs;
+use crate::exit::Exit;
+use crate::render::error::CliError;
+use crate::render::processes;
+use crate::shell::Shell;
+
+/// How often it is looked whether it answers.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// So long the services have to start while somebody waits for them.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(super) fn detached(
+    shell: &Shell,
+    application: &Application,
+    args: &UpArgs,
+) -> Result<Exit, CliError> {
+    let path = socket(application.layout());
+    let (mut client, is_new) = match Client::connect(&path) {
+        Ok(client) => (client, false),
+        Err(_) => (start(shell, application, &path)?, true),
+    };
+    if !is_new {
+        shell.note("It is up already.");
+    }
+    let is_active = application.runtimes()?.active.is_some();
+    if !is_active && !args.no_deploy {
+        let live = shell.live(true)?;
+        live.expect(Step::Resolve);
+        let result = application.deploy(&live.ctx, &DeployRequest::default());
+        let exit = live.end(result).map(|report| conclude(shell, &report));
+        if !matches!(exit, Ok(Exit::DONE)) && is_new {
+            // What was begun for it ends with it.
+            let _ = client.end();
+        }
+        return exit;
+    }
+    let found = settled(&mut client, &[], Some(PATIENCE)).map_err(|error| failed(&error))?;
+    let rows = rows(&found);
+    shell.answer(&rows, || processes::lines(&rows, shell.paint()));
+    let is_up = |one: &Instance| one.state == ServiceState::Running;
+    Ok(if rows.iter().all(is_up) { Exit::DONE } else { Exit::FAILED })
+}
+
+/// Starts it, and waits until it answers.
+fn start(shell: &Shell, application: &Application, path: &Utf8Path) -> Result<Client, CliError> {
+    let log = application.layout().private().join("up.log");
+    let unable = |error: std::io::Error| CliError::io("cannot start `deploykit up`", &error);
+    let (output, begin) = open(application, &log).map_err(unable)?;
+    let errors = output.try_clone().map_err(unable)?;
+    let mut command = own(shell).map_err(unable)?;
+    command.args(["up", "--apart", "--no-deploy"]).stdout(output).stderr(errors);
+    let mut child = command.spawn().map_err(unable)?;
+    loop {
+        if let Ok(client) = Client::connect(path) {
+            return Ok(client);
+        }
+        if let Some(status) = child.try_wait().map_err(unable)? {
+            let told = told(&log, begin);
+            let message = format!("`deploykit up` has ended: {status}");
+            let hint = format!("what it has said: {}", told.trim_end());
+            return Err(CliError::of(
+                deploykit::ErrorKind::Failed,
+                &std::io::Error::other(message),
+                Some(hint),
+            ));
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Where it writes what it has to tell, and where that begins.
+fn open(application: &Application, log: &Utf8PathBuf) -> std::io::Result<(File, u64)> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut private = std::fs::DirBuilder::new();
+    private.recursive(true).mode(0o700).create(application.layout().private())?;
+    let mut file = File::options().create(true).append(true).mode(0o600).open(log)?;
+    let begin = file.seek(SeekFrom::End(0))?;
+    Ok((file, begin))
+}
+
+fn told(log: &Utf8Path, begin: u64) -> String {
+    let read = || {
+        let mut file = File::open(log)?;
+        file.seek(SeekFrom::Start(begin))?;
+        let mut text = String::new();
+        file.take(16 << 10).read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    };
+    read().unwrap_or_default()
+}

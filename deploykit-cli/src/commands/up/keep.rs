@@ -1,0 +1,102 @@
+//! What is done from time to time while `up` runs: putting right what was broken off, looking for something
+//! new to deploy, and reading the configuration again. Each is a process of its own, as a timer of systemd
+//! would start it.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use camino::Utf8Path;
+use deploykit::{Application, Layout};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+use super::warn;
+use crate::shell::Shell;
+
+/// This program, about the same application.
+pub(super) fn own(shell: &Shell) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("-C").arg(&shell.global.directory).stdin(Stdio::null());
+    if let Some(config) = &shell.global.config {
+        command.arg("-c").arg(config);
+    }
+    // It would speak in the name of this one.
+    command.env_remove("NOTIFY_SOCKET");
+    Ok(command)
+}
+
+/// Puts right what was broken off.
+pub(super) fn recover(shell: &Shell) {
+    let ran = own(shell).and_then(|mut command| command.args(["-q", "recover"]).status());
+    if let Err(error) = ran {
+        warn(shell, &format!("what was broken off cannot be put right: {error}"));
+    }
+}
+
+/// Brings the services to the changed configuration.
+pub(super) fn reload(shell: &Shell) {
+    let child = own(shell).and_then(|mut command| command.arg("reload").spawn());
+    match child {
+        // It is taken note of when it ends.
+        Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
+        Err(error) => warn(shell, &format!("the configuration cannot be read again: {error}")),
+    }
+}
+
+/// Begins to look after deployments that are broken off, and for something new where that is wanted. It
+/// ends with the program.
+pub(super) fn begin(shell: &Shell, application: &Application) {
+    let timers = &application.config().timers;
+    let (every, layout) = (timers.recover.get(), application.layout().clone());
+    let again = application.clone();
+    let run = |arguments: &'static [&'static str]| {
+        let command = own(shell);
+        command.map(|mut command| {
+            command.args(arguments);
+            move || drop(command.status())
+        })
+    };
+    let Ok(mut put_right) = run(&["-q", "recover"]) else { return };
+    std::thread::spawn(move || {
+        let is_open = || again.state().is_ok_and(|state| !state.open.is_empty());
+        loop {
+            while is_open() {
+                std::thread::sleep(every);
+                // Whoever is at it still is not disturbed: it has the lock.
+                if is_open() {
+                    put_right();
+                }
+            }
+            wait_for_change(&layout, every);
+        }
+    });
+    let (Some(poll), Ok(mut look)) = (timers.poll, run(&["-q", "deploy", "--if-changed"])) else {
+        return;
+    };
+    let jitter = timers.jitter.get();
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(poll.get() + jitter.mul_f64(share()));
+            look();
+        }
+    });
+}
+
+/// A number between 0 and 1 that nobody foresees.
+fn share() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
+}
+
+/// Waits until something is written to the journal. Where that cannot be watched, for some time.
+fn wait_for_change(layout: &Layout, otherwise: Duration) {
+    if watch(layout.private().as_path()).is_err() {
+        std::thread::sleep(otherwise);
+    }
+}
+
+fn watch(dir: &Utf8Path) -> std::io::Result<()> {
+    let watch = inotify::init(CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watch, dir.as_std_path(), WatchFlags::MODIFY | WatchFlags::CREATE)?;
+    rustix::io::read(&watch, &mut [0_u8; 4096])?;
+    Ok(())
+}
