@@ -16,9 +16,9 @@ use deploykit_core::{
 
 use crate::control::{Client, ClientError};
 use crate::definition::Definition;
-use crate::describe::describe_all;
+use crate::describe::{describe_all, log_policy};
 use crate::kept;
-use crate::log::{self, ReadRequest};
+use crate::log::{self, LogSettings, ReadRequest};
 use crate::machine::{Next, Phase, Reason};
 use crate::manager::{InstanceStatus, preflight};
 use crate::reading::read_all;
@@ -138,12 +138,20 @@ impl Processes {
         let mut request = ReadRequest::default();
         (request.since, request.lines) = (Some(since), Some(LAST_LINES));
         let mut lines = Vec::new();
-        let settings = kept::settings(&log_dir(&self.layout), name);
+        let settings = self.log(name);
         // What cannot be read is not there to be told.
         let _ = log::read(&settings, &request, &|| ctx.check().is_err(), &mut |line| {
             lines.push(line.text);
         });
         lines
+    }
+
+    /// The log of an instance.
+    fn log(&self, instance: &str) -> LogSettings {
+        let service = instance.split('@').next().unwrap_or(instance);
+        let spec = self.config.service.services.iter().find(|spec| spec.name == service);
+        let policy = spec.map(log_policy).unwrap_or_default();
+        kept::settings(&log_dir(&self.layout), instance, &policy)
     }
 
     /// The instances that are meant by names of their own, or of their services.
@@ -240,7 +248,8 @@ impl Supervisor for Processes {
                 .collect(),
         };
         // Whoever brings them over one by one begins with what others need.
-        self.config.service.in_order().into_iter().flat_map(of).collect()
+        let ordered = self.config.service.in_order().into_iter();
+        ordered.filter(|spec| spec.enabled).flat_map(of).collect()
     }
 
     fn preflight(&self, _: &Context, release: Option<&dyn Release>) -> Result<(), SupervisorError> {
@@ -331,7 +340,8 @@ impl Supervisor for Processes {
         on_line: &mut dyn FnMut(LogLine),
     ) -> Result<(), SupervisorError> {
         let names = self.meant(&request.of)?;
-        read_all(ctx, &log_dir(&self.layout), &names, request, on_line)
+        let logs: Vec<LogSettings> = names.iter().map(|name| self.log(name)).collect();
+        read_all(ctx, &logs, request, on_line)
     }
 
     fn releases_in_use(&self, _: &Context) -> Result<Vec<ReleaseId>, SupervisorError> {

@@ -10,9 +10,11 @@ use std::os::fd::OwnedFd;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{Mode, OFlags, open};
+use serde::{Deserialize, Serialize};
 
 /// How much the processes of an instance may use together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Amounts {
     /// Memory, in bytes: one of them is killed at that point.
@@ -52,6 +54,25 @@ const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 /// The period for which processor time is counted, in microseconds: the kernel's own default.
 const PERIOD: u64 = 100_000;
 
+/// The group into which a manager goes itself.
+const OWN: &str = "deploykit-up";
+
+/// Goes into a group of its own, where this process is alone in one of the second version that it may
+/// change: in one that has processes itself, none below it can be limited. For a process that is there for
+/// nothing else: in a container, or under a unit with `Delegate=yes`.
+pub fn make_room() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let found = Groups::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+    let Some(own) = found.unified.filter(|own| own.file_name() != Some(OWN)) else { return };
+    let inside = std::fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
+    let alone: Vec<u32> = inside.lines().filter_map(|line| line.parse().ok()).collect();
+    if alone == [std::process::id()]
+        && let Ok(dir) = made(own.join(OWN))
+    {
+        let _ = std::fs::write(dir.join("cgroup.procs"), "0");
+    }
+}
+
 /// Where groups are made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Groups {
@@ -69,7 +90,12 @@ impl Groups {
         let may_write = |path: &Utf8PathBuf| {
             rustix::fs::access(path.as_std_path(), rustix::fs::Access::WRITE_OK).is_ok()
         };
-        found.unified = found.unified.filter(may_write);
+        // What has made room for its groups stands beside them, not above.
+        let beside = |path: Utf8PathBuf| match path.file_name() {
+            Some(OWN) => path.parent().map_or(path.clone(), Utf8Path::to_owned),
+            _ => path,
+        };
+        found.unified = found.unified.map(beside).filter(may_write);
         found.legacy.retain(|_, path| may_write(path));
         found
     }
@@ -226,6 +252,12 @@ impl Group {
             })
         };
         self.dirs().map(one).collect()
+    }
+
+    /// Whether it limits that: the name of a controller.
+    pub(crate) fn limits(&self, controller: &str) -> bool {
+        let is_it = |dir: &Utf8PathBuf| dir.as_str().contains(&format!("/{controller}"));
+        self.has.iter().any(|has| has == controller) || self.legacy.iter().any(is_it)
     }
 
     /// Which processes are in it.

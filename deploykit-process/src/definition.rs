@@ -6,6 +6,9 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use crate::action::{Action, Actions, Watch};
+use crate::cgroup::Amounts;
+use crate::kept::LogPolicy;
 use crate::machine::Course;
 use crate::policy::Rules;
 use crate::spawn::Limits;
@@ -36,8 +39,12 @@ pub struct Definition {
     pub group: Option<String>,
     /// What others may not do with the files that it makes.
     pub umask: u32,
-    /// How much it may use.
+    /// How much each of its processes may use.
     pub limits: Limits,
+    /// How much all its processes may use together, where there are control groups. Memory is also looked
+    /// at where there are none: one that uses more is started anew.
+    #[serde(default)]
+    pub amounts: Amounts,
     /// It starts when everything of a lower level is up, and ends before that.
     pub level: u32,
     /// It starts when these services are up, and ends before them.
@@ -46,6 +53,15 @@ pub struct Definition {
     pub after: Vec<String>,
     /// When it counts as ready.
     pub readiness: Readiness,
+    /// What is done for it beside starting and ending its process.
+    #[serde(default)]
+    pub actions: Actions,
+    /// What is asked from time to time while it runs; at most 250.
+    #[serde(default)]
+    pub watches: Vec<Watch>,
+    /// How what it writes is kept.
+    #[serde(default)]
+    pub logs: LogPolicy,
     /// The number of the signal that asks it to end.
     pub stop_signal: i32,
     /// What decides when something happens to it.
@@ -69,6 +85,10 @@ pub enum Readiness {
     Notify,
     /// After this time.
     Delay(Duration),
+    /// When it writes a line that contains this.
+    Line(String),
+    /// When this finds it well.
+    Check(Action),
     /// When it has ended well: it does its work once.
     Exit,
 }
@@ -99,10 +119,14 @@ impl Definition {
             group: None,
             umask: 0o027,
             limits: Limits::default(),
+            amounts: Amounts::default(),
             level: 0,
             needs: Vec::new(),
             after: Vec::new(),
             readiness: Readiness::Started,
+            actions: Actions::default(),
+            watches: Vec::new(),
+            logs: LogPolicy::default(),
             stop_signal: nix::libc::SIGTERM,
             course: Course {
                 rules: Rules::default(),

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use deploykit_core::Layout;
-use deploykit_core::config::{Config, OnDeploy, Ready, RestartPolicy, ServiceSpec, Threshold};
+use deploykit_core::config::{
+    Backoff, Config, LogForm, OnDeploy, Period, Ready, RestartPolicy, ServiceSpec, Threshold,
+};
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
+use crate::action::{Actions, NoAction, Watch, of_start, of_stop, of_watch};
+use crate::angelize::Variables;
+use crate::cgroup::Amounts;
 use crate::definition::{Definition, Readiness};
+use crate::kept::{LogPolicy, Sink};
+use crate::log::LogFormat;
 use crate::machine::Course;
 use crate::policy::{Pauses, Rules, When};
 use crate::spawn::Limits;
-
-/// No pause between two starts is longer, however often it has ended.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A service is described in a way that cannot be run here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,9 +39,10 @@ pub fn describe(
     spec: &ServiceSpec,
     id: &str,
     release: &Utf8Path,
-    application: &Utf8Path,
+    layout: &Layout,
 ) -> Result<Vec<Definition>, Undescribed> {
     refuse(spec)?;
+    let application = layout.root();
     let numbers = spec.count.map(|count| (1..=count).map(|number| Some(number.to_string())));
     let numbers: Vec<Option<String>> = numbers.map_or_else(|| vec![None], Iterator::collect);
     let one = |instance: Option<String>| {
@@ -56,20 +61,118 @@ pub fn describe(
         one.group.clone_from(&spec.group);
         one.umask = u32::from_str_radix(&spec.umask, 8).unwrap_or(one.umask);
         one.limits = limits(spec);
+        one.amounts = amounts(spec);
         one.needs.clone_from(&spec.requires);
         one.after.clone_from(&spec.after);
-        one.readiness = match spec.ready {
-            Ready::Started => Readiness::Started,
-            Ready::Notify => Readiness::Notify,
-            Ready::Exit => Readiness::Exit,
-        };
+        one.clean_env = spec.clean_env;
+        one.level = spec.level;
+        one.essential = spec.essential;
+        one.logs = log_policy(spec);
+        let variables = variables(&one, layout);
+        one.readiness = readiness(spec, &fill, &variables)?;
+        one.actions = actions(spec, &fill, &variables)?;
+        one.watches = watches(spec, &fill, &variables)?;
         one.stop_signal = signal(&spec.stop_signal).unwrap_or(one.stop_signal);
         one.course = course(spec);
         one.release = id.to_owned();
-        one.instance = instance;
-        one
+        one.instance.clone_from(&instance);
+        Ok(one)
     };
-    Ok(numbers.into_iter().map(one).collect())
+    let all: Result<Vec<Definition>, NoAction> = numbers.into_iter().map(one).collect();
+    all.map_err(|error| Undescribed { service: spec.name.clone(), what: error.to_string() })
+}
+
+/// What variables of actions stand for.
+fn variables(one: &Definition, layout: &Layout) -> Variables {
+    let mut variables = Variables::new();
+    variables.set("run", quoted(&one.command)).set("name", one.name());
+    variables.set_directory("log", crate::log_dir(layout).as_str());
+    let temporary = std::env::temp_dir();
+    for name in ["temp", "tempfolder"] {
+        variables.set_directory(name, &temporary.to_string_lossy());
+    }
+    variables.set_directory("agl.base", one.dir.as_str());
+    variables
+}
+
+/// An argument list as a line that is split into it again.
+fn quoted(words: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@=".contains(c);
+    let one = |word: &String| match word.chars().all(is_plain) && !word.is_empty() {
+        // A word with `=` that comes first would be taken for a variable.
+        true if !word.contains('=') => word.clone(),
+        _ => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    words.iter().map(one).collect::<Vec<_>>().join(" ").replace('%', "%%")
+}
+
+fn readiness(
+    spec: &ServiceSpec,
+    fill: &dyn Fn(&str) -> String,
+    variables: &Variables,
+) -> Result<Readiness, NoAction> {
+    Ok(match spec.ready {
+        Ready::Started => Readiness::Started,
+        Ready::Notify => Readiness::Notify,
+        Ready::Exit => Readiness::Exit,
+        Ready::Delay => Readiness::Delay(spec.ready_delay.map_or(Duration::ZERO, Period::get)),
+        Ready::Line => Readiness::Line(fill(spec.ready_line.as_deref().unwrap_or_default())),
+        Ready::Check => {
+            let text = fill(spec.ready_check.as_deref().unwrap_or_default());
+            Readiness::Check(of_watch(&text, variables)?)
+        }
+    })
+}
+
+fn actions(
+    spec: &ServiceSpec,
+    fill: &dyn Fn(&str) -> String,
+    variables: &Variables,
+) -> Result<Actions, NoAction> {
+    let mut actions = Actions::default();
+    let filled = |list: &[String]| list.iter().map(|text| fill(text)).collect::<Vec<_>>();
+    of_start(&filled(&spec.start), variables, &mut actions)?;
+    of_stop(&filled(&spec.stop), variables, &mut actions)?;
+    Ok(actions)
+}
+
+fn watches(
+    spec: &ServiceSpec,
+    fill: &dyn Fn(&str) -> String,
+    variables: &Variables,
+) -> Result<Vec<Watch>, NoAction> {
+    let one = |text: &String| {
+        Ok(Watch {
+            action: of_watch(&fill(text), variables)?,
+            interval: spec.watch_interval.get(),
+            timeout: spec.watch_timeout.get(),
+            failures: spec.watch_failures,
+        })
+    };
+    spec.watch.iter().map(one).collect()
+}
+
+/// How the logs of a service are kept.
+pub(crate) fn log_policy(spec: &ServiceSpec) -> LogPolicy {
+    let sink = |target: &str| match target {
+        "journal" => Sink::Log,
+        "null" => Sink::Null,
+        path => Sink::File(path.into()),
+    };
+    let logs = &spec.logs;
+    let mut policy = LogPolicy::default();
+    if let Threshold::Absolute(bytes) = logs.max_size {
+        policy.max_bytes = bytes;
+    }
+    policy.max_age = logs.max_age.map(Period::get);
+    (policy.keep, policy.compress) = (logs.keep, logs.compress);
+    policy.format = match logs.format {
+        LogForm::Plain => LogFormat::Plain,
+        LogForm::Timestamps => LogFormat::Timestamps,
+        LogForm::Json => LogFormat::Json,
+    };
+    (policy.stdout, policy.stderr) = (sink(&spec.stdout), sink(&spec.stderr));
+    policy
 }
 
 /// The instances of all services of a configuration, as a release runs them that lies in `root`.
@@ -84,13 +187,14 @@ pub fn describe_all(
 ) -> Result<Vec<Definition>, Undescribed> {
     let owner = owner(layout.root());
     let one = |spec| {
-        let mut all = describe(spec, id, root, layout.root())?;
+        let mut all = describe(spec, id, root, layout)?;
         for one in all.iter_mut().filter(|one| one.user.is_none()) {
             one.user.clone_from(&owner);
         }
         Ok(all)
     };
-    let all: Result<Vec<_>, _> = config.service.services.iter().map(one).collect();
+    let enabled = config.service.services.iter().filter(|spec| spec.enabled);
+    let all: Result<Vec<_>, _> = enabled.map(one).collect();
     Ok(all?.into_iter().flatten().collect())
 }
 
@@ -114,9 +218,6 @@ fn refuse(spec: &ServiceSpec) -> Result<(), Undescribed> {
         (spec.on_deploy == OnDeploy::Reload, "`on_deploy = \"reload\"`"),
         (!spec.directives.is_empty(), "`directives`"),
         (!spec.network.allow.is_empty() || !spec.network.deny.is_empty(), "`network`"),
-        (limits.memory.is_some(), "`limits.memory`"),
-        (limits.tasks.is_some(), "`limits.tasks`"),
-        (limits.cpu.is_some(), "`limits.cpu`"),
         (matches!(limits.stack, Some(Threshold::Percent(_))), "a share as `limits.stack`"),
     ];
     match wanted.into_iter().find(|(is_wanted, _)| *is_wanted) {
@@ -142,6 +243,23 @@ fn limits(spec: &ServiceSpec) -> Limits {
     Limits { open_files: Some(spec.limits.open_files.into()), stack }
 }
 
+fn amounts(spec: &ServiceSpec) -> Amounts {
+    let limits = &spec.limits;
+    let memory = limits.memory.map(|memory| match memory {
+        Threshold::Absolute(bytes) => bytes,
+        share @ Threshold::Percent(_) => share.of(host_memory()),
+    });
+    Amounts { memory, processes: limits.tasks.map(u64::from), cpu: limits.cpu }
+}
+
+/// How much memory the host has, in bytes.
+fn host_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let number = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+    number.unwrap_or(0).saturating_mul(1024)
+}
+
 fn course(spec: &ServiceSpec) -> Course {
     let rules = Rules {
         when: match spec.restart {
@@ -151,8 +269,17 @@ fn course(spec: &ServiceSpec) -> Course {
             RestartPolicy::OnFailure => When::OnFailure,
             RestartPolicy::Never => When::Never,
         },
-        pauses: Pauses::Doubling { first: spec.restart_delay.get(), longest: LONGEST_PAUSE },
-        ..Rules::default()
+        pauses: match spec.backoff {
+            Backoff::Ladder => Pauses::Ladder,
+            Backoff::Doubling => Pauses::Doubling {
+                first: spec.restart_delay.get(),
+                longest: spec.restart_delay_max.get(),
+            },
+        },
+        success: spec.success_codes.iter().copied().map(i32::from).collect(),
+        final_codes: spec.no_restart_codes.iter().copied().map(i32::from).collect(),
+        stable: spec.stable_after.get(),
+        give_up: spec.give_up_after,
     };
     Course {
         rules,
@@ -178,7 +305,8 @@ mod tests {
              command = [\"./web\", \"--port\", \"808{{instance}}\"]\n{more}\n"
         );
         let config = deploykit_core::config::parse(&text, "deploykit.toml".into()).unwrap();
-        describe(&config.service.services[0], "r1", "/app/releases/r1".into(), "/app".into())
+        let layout = Layout::new("/app".into());
+        describe(&config.service.services[0], "r1", "/app/releases/r1".into(), &layout)
     }
 
     #[test]
@@ -208,14 +336,36 @@ mod tests {
     }
 
     #[test]
-    fn what_only_systemd_does_is_refused_by_its_name() {
-        for (text, told) in [
-            ("listen = [\"8080\"]", "`listen`"),
-            ("limits.memory = \"1GiB\"", "`limits.memory`"),
-            ("watchdog = \"10s\"", "`watchdog`"),
-        ] {
-            let error = described(text).unwrap_err().to_string();
-            assert!(error.contains(told) && error.contains("\"web\""), "{error}");
-        }
+    fn limits_of_all_processes_together_are_in_their_units() {
+        let one = &described("limits = { memory = \"1GiB\", tasks = 7, cpu = 150 }").unwrap()[0];
+        let amounts = Amounts { memory: Some(1 << 30), processes: Some(7), cpu: Some(150) };
+        assert_eq!(one.amounts, amounts);
+        let share = &described("limits.memory = \"50%\"").unwrap()[0];
+        assert!(share.amounts.memory.is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn what_is_said_of_readiness_watches_and_logs_is_taken_over() {
+        let text = "count = 2\nready = \"line\"\nready_line = \"on 808{instance}\"\nbackoff = \"ladder\"\n\
+             give_up_after = 5\nno_restart_codes = [99]\nsuccess_codes = [3]\nstable_after = \"2s\"\n\
+             watch = [\"http://127.0.0.1:808{instance}/\"]\nwatch_failures = 4\nlevel = 3\n\
+             logs = { max_size = \"1MiB\", keep = 2, compress = false, format = \"json\" }\n\
+             stdout = \"null\"\nessential = true\nstart = [\"sleep:5\", \"start\"]";
+        let two = &described(text).unwrap()[1];
+        assert_eq!(two.readiness, Readiness::Line("on 8082".into()));
+        assert_eq!((two.level, two.essential, two.course.rules.give_up), (3, true, Some(5)));
+        let rules = &two.course.rules;
+        assert_eq!((&*rules.final_codes, &*rules.success), (&[99][..], &[3][..]));
+        assert_eq!((rules.pauses, rules.stable), (Pauses::Ladder, Duration::from_secs(2)));
+        assert_eq!(two.watches[0].action.text, "http://127.0.0.1:8082/");
+        assert_eq!((two.watches[0].failures, two.actions.before_start.len()), (4, 1));
+        let logs = &two.logs;
+        assert_eq!((logs.max_bytes, logs.keep, logs.compress), (1 << 20, 2, false));
+        assert_eq!(
+            (logs.format, &logs.stdout, &logs.stderr),
+            (LogFormat::Json, &Sink::Null, &Sink::Log)
+        );
+        let error = described("watch = [\"jump\"]").unwrap_err().to_string();
+        assert!(error.contains("\"web\"") && error.contains("jump"), "{error}");
     }
 }

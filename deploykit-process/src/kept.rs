@@ -3,14 +3,22 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use deploykit_core::traits::Look;
+use deploykit_core::{Context, chain};
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
 
+use crate::action::Does;
+use crate::awaited::Awaited;
 use crate::definition::Definition;
-use crate::log::{Collector, Echo, LogError, LogEvent, LogSettings, Pipe, SharedLog, Stream};
+use crate::log::{
+    Collector, Echo, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog, Stream,
+};
 use crate::machine::News;
 use crate::manager::Surroundings;
 
@@ -26,7 +34,52 @@ pub struct Kept<S> {
     dir: Utf8PathBuf,
     collector: Collector,
     logs: Mutex<BTreeMap<String, Log>>,
+    awaited: Awaited,
     then: Arc<S>,
+}
+
+/// How the log of a service is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct LogPolicy {
+    /// A file does not grow beyond this, in bytes.
+    pub max_bytes: u64,
+    /// A file whose first line is older is followed by a new one.
+    pub max_age: Option<Duration>,
+    /// So many are kept beside the one that is written.
+    pub keep: u32,
+    /// Whether these are compressed.
+    pub compress: bool,
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// Where its standard output goes.
+    pub stdout: Sink,
+    /// Where its standard error goes.
+    pub stderr: Sink,
+}
+
+impl Default for LogPolicy {
+    fn default() -> Self {
+        let LogSettings { max_bytes, max_age, keep, compress, format, .. } =
+            LogSettings::new("", "");
+        let (stdout, stderr) = (Sink::Log, Sink::Log);
+        Self { max_bytes, max_age, keep, compress, format, stdout, stderr }
+    }
+}
+
+/// Where what a service writes goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Sink {
+    /// Into its log.
+    #[default]
+    Log,
+    /// Nowhere.
+    Null,
+    /// To the end of a file, which is made when it is missing.
+    File(Utf8PathBuf),
 }
 
 /// Who is told what happens to the files.
@@ -39,6 +92,7 @@ pub trait LogKeeper: Surroundings {
 #[derive(Debug)]
 struct Log {
     file: SharedLog,
+    policy: LogPolicy,
     /// The standard error of its present process, or of the last one.
     errors: Option<Arc<Pipe>>,
 }
@@ -65,8 +119,10 @@ impl<S: LogKeeper + 'static> Kept<S> {
         std::fs::create_dir_all(&dir)
             .map_err(|source| LogError::Open { path: dir.clone(), source })?;
         let told = Arc::clone(&then);
-        let collector = Collector::start(move |event| told.log_event(&event))?.with_echo(echo);
-        Ok(Self { dir, collector, logs: Mutex::default(), then })
+        let awaited = Awaited::default();
+        let collector = Collector::start(move |event| told.log_event(&event))?
+            .with_echo(Some(awaited.beside(echo)));
+        Ok(Self { dir, collector, logs: Mutex::default(), awaited, then })
     }
 
     /// The last lines that an instance has written to its standard error.
@@ -86,42 +142,76 @@ impl<S: LogKeeper + 'static> Kept<S> {
         self.collector.drain(longest)
     }
 
-    fn open(&self, name: &str) -> Result<SharedLog, LogError> {
-        self.collector.open(settings(&self.dir, name))
+    /// Where one of the outputs of an instance goes.
+    fn output(
+        &self,
+        definition: &Definition,
+        log: Option<&SharedLog>,
+        stream: Stream,
+    ) -> Result<(Option<OwnedFd>, Option<Pipe>), LogError> {
+        let failed = |source: io::Error| LogError::Collect { source };
+        let policy = &definition.logs;
+        match (if stream == Stream::Err { &policy.stderr } else { &policy.stdout }, log) {
+            (Sink::Log, Some(log)) => {
+                let pipe = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()));
+                let (from, to) = pipe?;
+                Ok((Some(to), Some(self.collector.add(from, stream, log)?)))
+            }
+            (Sink::File(path), _) => {
+                let mut options = std::fs::File::options();
+                options.append(true).create(true).mode(0o640);
+                let file = options
+                    .open(path)
+                    .map_err(|source| LogError::Open { path: path.clone(), source })?;
+                Ok((Some(file.into()), None))
+            }
+            _ => Ok((None, None)),
+        }
     }
 
-    fn pipes(&self, log: &mut Log) -> Result<[Option<OwnedFd>; 2], LogError> {
-        let failed = |source: rustix::io::Errno| LogError::Collect { source: source.into() };
-        let (out_from, out) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-        let (err_from, err) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-        drop(self.collector.add(out_from, Stream::Out, &log.file)?);
-        log.errors = Some(Arc::new(self.collector.add(err_from, Stream::Err, &log.file)?));
-        Ok([Some(out), Some(err)])
+    fn outputs_of(&self, definition: &Definition) -> Result<[Option<OwnedFd>; 2], LogError> {
+        let (name, policy) = (definition.name(), &definition.logs);
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is kept otherwise now is opened anew.
+        let known = logs.remove(&name).filter(|log| log.policy == *policy);
+        let is_kept = policy.stdout == Sink::Log || policy.stderr == Sink::Log;
+        let file = match known {
+            Some(log) => Some(log.file),
+            None if is_kept => Some(self.collector.open(settings(&self.dir, &name, policy))?),
+            None => None,
+        };
+        let (out, _) = self.output(definition, file.as_ref(), Stream::Out)?;
+        let (err, errors) = self.output(definition, file.as_ref(), Stream::Err)?;
+        if let Some(file) = file {
+            let (policy, errors) = (policy.clone(), errors.map(Arc::new));
+            logs.insert(name, Log { file, policy, errors });
+        }
+        Ok([out, err])
     }
 }
 
 /// How the log of an instance is kept in a directory.
-pub fn settings(dir: &Utf8Path, instance: &str) -> LogSettings {
-    LogSettings::new(dir, instance)
+pub fn settings(dir: &Utf8Path, instance: &str, policy: &LogPolicy) -> LogSettings {
+    let LogPolicy { max_bytes, max_age, keep, compress, format, .. } = policy.clone();
+    LogSettings { max_bytes, max_age, keep, compress, format, ..LogSettings::new(dir, instance) }
 }
 
 impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
     fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
-        let name = definition.name();
-        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = match logs.entry(name.clone()) {
-            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                self.open(&name).map(|file| entry.insert(Log { file, errors: None }))
-            }
-        };
-        let pipes = opened.and_then(|log| self.pipes(log));
-        Ok(pipes.unwrap_or_else(|error| {
+        Ok(self.outputs_of(definition).unwrap_or_else(|error| {
             // A service that serves and is not heard is better than one that does not.
-            let error = io::Error::other(deploykit_core::chain(&error));
+            let (name, error) = (definition.name(), io::Error::other(chain(&error)));
             self.then.log_event(&LogEvent::Dropping { name, error });
             [None, None]
         }))
+    }
+
+    fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
+        self.awaited.set(instance, text, heard);
+    }
+
+    fn ask(&self, ctx: &Context, what: &Does) -> Look {
+        self.then.ask(ctx, what)
     }
 
     fn tell(&self, instance: &str, news: &News) {
@@ -135,6 +225,7 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
 
     fn forget(&self, instance: &str) {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
+        self.awaited.forget(instance);
         self.then.forget(instance);
     }
 

@@ -2,7 +2,9 @@
 //! ends them, all of each. For containers, for hosts without systemd, for a laptop, and for programs
 //! that want a supervisor inside.
 
+pub mod action;
 pub mod angelize;
+mod awaited;
 mod backend;
 pub mod cgroup;
 pub mod control;
@@ -23,7 +25,7 @@ mod usage;
 pub use backend::{Processes, as_instance, log_dir, socket};
 pub use definition::{Definition, Readiness};
 pub use describe::{Undescribed, describe, describe_all};
-pub use kept::{Kept, LogKeeper, settings};
+pub use kept::{Kept, LogKeeper, LogPolicy, Sink, settings};
 pub use left::{Left, end_left, end_strangers};
 pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};
 pub use supervision::{Happening, Supervision, SupervisionError};

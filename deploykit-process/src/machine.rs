@@ -132,6 +132,23 @@ pub enum News {
     },
     /// It runs again.
     Recovered,
+    /// It is to use no more than so much of something, and nothing here can see to that.
+    NotLimited {
+        /// Of what.
+        what: String,
+    },
+    /// Somebody who asks it has found it not to be well, several times in a row.
+    WatchFailed {
+        /// What was asked.
+        watch: String,
+        /// What was found.
+        why: String,
+    },
+    /// It is found well again.
+    WatchRecovered {
+        /// What was asked.
+        watch: String,
+    },
     /// It was not well, and is started anew.
     Unwell {
         /// Why, in words.
@@ -149,6 +166,11 @@ impl std::fmt::Display for News {
             Self::ExitedRetry { why } => write!(f, "{why}, and is started again"),
             Self::ExitedNoRetry { why } => write!(f, "stays down: {why}"),
             Self::Recovered => f.write_str("runs again"),
+            Self::NotLimited { what } => {
+                write!(f, "is not limited: no control group here limits {what}")
+            }
+            Self::WatchFailed { why, .. } => write!(f, "does not answer well: {why}"),
+            Self::WatchRecovered { watch } => write!(f, "answers well again: {watch}"),
             Self::Unwell { why } => write!(f, "is not well, and is started anew: {why}"),
         }
     }

@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use camino::Utf8Path;
 use deploykit_core::Context;
 use deploykit_core::traits::{BackendError, LogLine, LogRequest, SupervisorError};
 
-use crate::kept::settings;
-use crate::log::{Line, LogError, ReadRequest, read};
+use crate::log::{Line, LogError, LogSettings, ReadRequest, read};
 
 /// How often it is looked whether somebody wants it to end meanwhile.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -18,8 +16,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// what comes.
 pub(crate) fn read_all(
     ctx: &Context,
-    dir: &Utf8Path,
-    names: &[String],
+    logs: &[LogSettings],
     request: &LogRequest,
     on_line: &mut dyn FnMut(LogLine),
 ) -> Result<(), SupervisorError> {
@@ -30,13 +27,13 @@ pub(crate) fn read_all(
         on_line(LogLine::new(line.at, name, ctx.masker().mask(line.text.trim_end_matches('\r'))));
     };
     if !request.follow {
-        return Ok(history(ctx, dir, names, &of_each, request.lines, &mut tell).map_err(failed)?);
+        return Ok(history(ctx, logs, &of_each, request.lines, &mut tell).map_err(failed)?);
     }
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
-        for name in names {
+        for log in logs {
             let (sender, of_each, is_over) = (sender.clone(), &of_each, &is_over);
-            scope.spawn(move || follow(dir, name, of_each, is_over, &sender));
+            scope.spawn(move || follow(log, of_each, is_over, &sender));
         }
         drop(sender);
         let result = pass_on(ctx, &receiver, &mut tell);
@@ -53,22 +50,21 @@ fn failed(error: LogError) -> BackendError {
 /// What is there, the oldest first. A line whose time is not known stays behind the one before it.
 fn history(
     ctx: &Context,
-    dir: &Utf8Path,
-    names: &[String],
+    logs: &[LogSettings],
     request: &ReadRequest,
     most: Option<usize>,
     tell: &mut dyn FnMut(&str, Line),
 ) -> Result<(), LogError> {
-    if let [name] = names {
+    if let [log] = logs {
         let is_over = || ctx.check().is_err();
-        return read(&settings(dir, name), request, &is_over, &mut |line| tell(name, line));
+        return read(log, request, &is_over, &mut |line| tell(&log.name, line));
     }
     let mut all = Vec::new();
-    for name in names {
+    for log in logs {
         let mut last = None;
-        read(&settings(dir, name), request, &|| ctx.check().is_err(), &mut |line| {
+        read(log, request, &|| ctx.check().is_err(), &mut |line| {
             last = line.at.or(last);
-            all.push((last, name, line));
+            all.push((last, &log.name, line));
         })?;
     }
     all.sort_by_key(|(at, ..)| *at);
@@ -79,17 +75,11 @@ fn history(
 
 type Said = Result<(String, Line), LogError>;
 
-fn follow(
-    dir: &Utf8Path,
-    name: &str,
-    request: &ReadRequest,
-    is_over: &AtomicBool,
-    sender: &Sender<Said>,
-) {
+fn follow(log: &LogSettings, request: &ReadRequest, is_over: &AtomicBool, sender: &Sender<Said>) {
     let over = || is_over.load(Ordering::Relaxed);
-    let result = read(&settings(dir, name), request, &over, &mut |line| {
+    let result = read(log, request, &over, &mut |line| {
         // Whoever listens has gone: it is over then.
-        let _ = sender.send(Ok((name.to_owned(), line)));
+        let _ = sender.send(Ok((log.name.clone(), line)));
     });
     if let Err(error) = result {
         let _ = sender.send(Err(error));

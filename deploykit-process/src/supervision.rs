@@ -4,8 +4,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deploykit_core::{Application, Layout, ReleaseId, service_backend_name};
+use deploykit_core::traits::Look;
+use deploykit_core::{Application, Context, ReleaseId, chain, service_backend_name};
+use serde_json::json;
 
+use crate::action::Does;
 use crate::control::{Claim, Server, ServerError};
 use crate::describe::{Undescribed, describe_all};
 use crate::kept::{Kept, LogKeeper};
@@ -96,7 +99,7 @@ type OnHappening = Arc<dyn Fn(Happening) + Send + Sync>;
 /// let application = Application::at("/srv/app").registry(registry).open()?;
 /// let (sender, happened) = std::sync::mpsc::channel();
 /// let supervision =
-///     Supervision::begin(application.layout(), None, move |what| drop(sender.send(what)))?;
+///     Supervision::begin(&application, None, move |what| drop(sender.send(what)))?;
 /// supervision.start_active(&application)?;
 /// for what in happened {
 ///     if matches!(what, Happening::EndAsked | Happening::Over) {
@@ -122,11 +125,12 @@ impl Supervision {
     /// # Errors
     /// When somebody supervises it already, and when the system lacks something.
     pub fn begin(
-        layout: &Layout,
+        application: &Application,
         echo: Option<Echo>,
         on_happening: impl Fn(Happening) + Send + Sync + 'static,
     ) -> Result<Self, SupervisionError> {
-        let on_happening: OnHappening = Arc::new(on_happening);
+        let (layout, on_happening): (_, OnHappening) =
+            (application.layout(), Arc::new(on_happening));
         let failed = |what| move |source| SupervisionError::System { what, source };
         let mut private = std::fs::DirBuilder::new();
         private.recursive(true).mode(0o700);
@@ -135,7 +139,8 @@ impl Supervision {
         let scope = layout.root().as_str();
         let left =
             end_left(scope, GRACE).map_err(failed("end what an earlier manager has left"))?;
-        let told = Told(Arc::clone(&on_happening));
+        let on = Arc::clone(&on_happening);
+        let told = Told { on_happening: on, application: application.clone() };
         let kept = Arc::new(Kept::echoed(log_dir(layout), told, echo)?);
         let manager = Manager::start_as(Arc::clone(&kept), scope);
         let manager = Arc::new(manager.map_err(failed("start the process manager"))?);
@@ -207,7 +212,10 @@ impl Supervision {
 }
 
 /// Passes on what happens.
-struct Told(OnHappening);
+struct Told {
+    on_happening: OnHappening,
+    application: Application,
+}
 
 impl std::fmt::Debug for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -217,16 +225,34 @@ impl std::fmt::Debug for Told {
 
 impl Surroundings for Told {
     fn tell(&self, instance: &str, news: &News) {
-        (self.0)(Happening::News { instance: instance.to_owned(), news: news.clone() });
+        (self.on_happening)(Happening::News { instance: instance.to_owned(), news: news.clone() });
+    }
+
+    fn ask(&self, ctx: &Context, what: &Does) -> Look {
+        // As the configuration would have it.
+        let check = match what {
+            Does::Http { url, status } => json!({ "type": "http", "url": url, "status": status }),
+            Does::Tcp(address) => json!({ "type": "tcp", "address": address }),
+            Does::Unix(path) => json!({ "type": "unix", "path": path }),
+            _ => return Look::Blind("it is nothing that could be asked".to_owned()),
+        };
+        let check = match serde_json::from_value(check) {
+            Ok(check) => check,
+            Err(error) => return Look::Blind(error.to_string()),
+        };
+        match self.application.look_through(ctx, &check) {
+            Ok(look) => look,
+            Err(error) => Look::Blind(chain(&error)),
+        }
     }
 
     fn over(&self) {
-        (self.0)(Happening::Over);
+        (self.on_happening)(Happening::Over);
     }
 }
 
 impl LogKeeper for Told {
     fn log_event(&self, event: &LogEvent) {
-        (self.0)(Happening::Log(event.to_string()));
+        (self.on_happening)(Happening::Log(event.to_string()));
     }
 }

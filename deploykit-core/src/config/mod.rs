@@ -44,8 +44,8 @@ pub use runtime::RuntimeConfig;
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use service::{
-    Hardening, LimitsConfig, NetworkConfig, OnDeploy, Ready, RestartPolicy, ServiceConfig,
-    ServiceSpec,
+    Backoff, Hardening, LimitsConfig, LogForm, LogsConfig, NetworkConfig, OnDeploy, Ready,
+    RestartPolicy, ServiceConfig, ServiceSpec,
 };
 pub use show::starter;
 pub use status::StatusSet;

@@ -207,6 +207,10 @@ impl Application {
         Ok(self.registry.make_builder(&self.config.build.backend, &request)?)
     }
 
+    pub(super) fn health_check(&self, check: &CheckConfig) -> Result<Arc<dyn HealthCheck>, Error> {
+        Ok(self.registry.make_check(&self.request(&self.config), check)?)
+    }
+
     pub(super) fn operation(&self, runtime: &RuntimeConfig) -> Result<Operation, Error> {
         let config = self.config.with_runtime(runtime);
         let request = self.request(&config);

@@ -6,11 +6,12 @@ use super::application::Application;
 use super::error::Error;
 use super::place::release_in;
 use super::report::Status;
+use super::stored::StoredRelease;
 use crate::backend::service_backend_name;
-use crate::config::RuntimeConfig;
+use crate::config::{CheckConfig, RuntimeConfig};
 use crate::context::Context;
 use crate::id::ReleaseId;
-use crate::traits::{Finding, LogLine, LogRequest, ServiceState, ServiceStatus, Severity};
+use crate::traits::{Finding, LogLine, LogRequest, Look, ServiceState, ServiceStatus, Severity};
 
 impl Application {
     /// Hands over what the services have written, line by line.
@@ -66,6 +67,20 @@ impl Application {
     pub fn service(&self, ctx: &Context) -> Result<ServiceStatus, Error> {
         let ctx = self.masked(ctx);
         Ok(self.operation(&self.present_runtime()?)?.supervisor.status(&ctx)?)
+    }
+
+    /// Looks once through a check, as if it were one of the active release.
+    ///
+    /// # Errors
+    /// When the state cannot be read, when there is no such check, or when nothing is active.
+    pub fn look_through(&self, ctx: &Context, check: &CheckConfig) -> Result<Look, Error> {
+        let ctx = self.masked(ctx);
+        let state = self.state()?;
+        let path = self.activator().active()?;
+        let active = path.and_then(|path| release_in(&self.layout, &state, &path));
+        let active = active.cloned().ok_or(Error::NothingActive)?;
+        let check = self.health_check(check)?;
+        Ok(check.look(&ctx, &StoredRelease::new(&self.layout, active)))
     }
 
     /// The name of the service backend that runs the active release; that which would run the first one,

@@ -20,7 +20,7 @@ pub(super) const NOBODY: u64 = 0;
 /// Who else is shown what is written: the name of the log, where it comes from, and whole lines. It must
 /// not wait.
 #[derive(Clone)]
-pub struct Echo(pub(super) Arc<dyn Fn(&str, Stream, &[u8]) + Send + Sync>);
+pub struct Echo(pub(crate) Arc<dyn Fn(&str, Stream, &[u8]) + Send + Sync>);
 
 impl Echo {
     /// Shows it to a function.

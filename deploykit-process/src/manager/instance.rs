@@ -2,6 +2,7 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::socket::{
@@ -9,7 +10,10 @@ use nix::sys::socket::{
 };
 
 use super::InstanceStatus;
+use super::act::Acting;
 use super::poll::Timer;
+use super::watch::Watching;
+use crate::cgroup::{Amounts, Group};
 use crate::definition::Definition;
 use crate::machine::{Machine, Next, Phase, Reason};
 use crate::policy::Ending;
@@ -24,6 +28,14 @@ pub(super) struct Instance {
     pub(super) next: Option<Definition>,
     pub(super) machine: Machine,
     pub(super) process: Option<Process>,
+    /// The control group of its processes, and what that was made for.
+    pub(super) group: Option<(Arc<Group>, Amounts)>,
+    /// What is done around its process.
+    pub(super) acting: Option<Acting>,
+    /// It is ready, but for what is done after its start.
+    pub(super) is_ready_so_far: bool,
+    /// What is asked of it.
+    pub(super) watches: Vec<Watching>,
     /// What its phase waits for.
     pub(super) timer: Option<Timer>,
     /// It is to end as soon as nothing runs that needs it.
@@ -75,6 +87,10 @@ impl Instance {
             next: None,
             machine: Machine::default(),
             process: None,
+            group: None,
+            acting: None,
+            is_ready_so_far: false,
+            watches: Vec::new(),
             timer: None,
             ending: false,
             again: false,
@@ -82,6 +98,11 @@ impl Instance {
             last_end: None,
             text: None,
         }
+    }
+
+    /// Whether it has a process, or something is done to start or to end it.
+    pub(super) fn is_alive(&self) -> bool {
+        self.process.is_some() || self.acting.is_some()
     }
 
     /// Whether it has what others wait for.
@@ -108,7 +129,7 @@ impl Instance {
     /// Whether nothing will happen to it by itself.
     pub(super) fn is_settled(&self) -> bool {
         let is_settled = matches!(self.machine.phase, Phase::Running | Phase::Down(_));
-        is_settled && !self.ending && !self.again && !self.is_clearing()
+        is_settled && !self.ending && !self.again && !self.is_clearing() && self.acting.is_none()
     }
 
     pub(super) fn status(&self) -> InstanceStatus {

@@ -1,11 +1,15 @@
 //! The process manager: keeps instances of services running, in one thread that sleeps while nothing
 //! happens.
 
+mod act;
+mod group;
 mod instance;
+mod order;
 mod poll;
 mod run;
 mod start;
 mod stop;
+mod watch;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,14 +18,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use deploykit_core::Context;
+use deploykit_core::traits::Look;
 use serde::{Deserialize, Serialize};
 
+use crate::action::Does;
 use crate::definition::Definition;
 use crate::machine::{News, Phase};
 use crate::policy::Ending;
+use act::Acted;
 use poll::Waker;
 use run::Loop;
 pub(crate) use start::preflight;
+use watch::Answered;
 
 /// Where the output of instances goes, and who is told of them. What it does must not take long: the
 /// manager waits for it.
@@ -41,6 +50,19 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
         let _ = (instance, news);
     }
 
+    /// Calls `heard` when an instance writes a line that contains this text, once. Never, where nobody
+    /// listens to what is written.
+    fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
+        let _ = (instance, text, heard);
+    }
+
+    /// Looks once whether what an action asks is well, within the context's deadline; from another thread
+    /// than everything else.
+    fn ask(&self, ctx: &Context, what: &Does) -> Look {
+        let _ = (ctx, what);
+        Look::Blind("nobody here can look".to_owned())
+    }
+
     /// An instance is not defined any more, and nothing of it runs.
     fn forget(&self, instance: &str) {
         let _ = instance;
@@ -58,6 +80,14 @@ impl<S: Surroundings + ?Sized> Surroundings for Arc<S> {
 
     fn tell(&self, instance: &str, news: &News) {
         (**self).tell(instance, news);
+    }
+
+    fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
+        (**self).await_line(instance, text, heard);
+    }
+
+    fn ask(&self, ctx: &Context, what: &Does) -> Look {
+        (**self).ask(ctx, what)
     }
 
     fn forget(&self, instance: &str) {
@@ -140,9 +170,31 @@ enum Command {
     Want(Wish, Vec<String>, Sender<Result<(), ManagerError>>),
     Signal(i32, Vec<String>, Sender<Result<(), ManagerError>>),
     Reap,
+    /// What was done around an instance has ended.
+    Acted(Acted),
+    /// What was asked of an instance is answered.
+    Answered(Answered),
+    /// An instance has written the line that was waited for.
+    Wrote(u64, String),
     Status(Sender<Vec<InstanceStatus>>),
     Settle(Vec<String>, Instant, Sender<Vec<InstanceStatus>>),
     End,
+}
+
+/// Tells the loop something, from other threads.
+#[derive(Debug, Clone)]
+struct Teller {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Teller {
+    fn tell(&self, command: Command) {
+        // At its end nobody listens any more.
+        if self.commands.send(command).is_ok() {
+            self.waker.wake();
+        }
+    }
 }
 
 /// What is wanted of instances.
@@ -197,7 +249,8 @@ impl Manager {
         let waker = Arc::new(Waker::new()?);
         let surroundings: Arc<dyn Surroundings> = Arc::new(surroundings);
         let over = Over(Arc::clone(&surroundings));
-        let mut inner = Loop::new(surroundings, receiver, Arc::clone(&waker), scope.into())?;
+        let told = Teller { commands: commands.clone(), waker: Arc::clone(&waker) };
+        let mut inner = Loop::new(surroundings, receiver, told, scope.into())?;
         let thread =
             std::thread::Builder::new().name("deploykit-processes".into()).spawn(move || {
                 let _over = over;

@@ -7,18 +7,21 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 use super::instance::Instance;
-use super::poll::{Poll, Timer, Token, Waker, after};
-use super::start::{random, start};
-use super::{Command, InstanceStatus, ManagerError, Surroundings, Wish};
+use super::poll::{Poll, Timer, Token, after};
+use super::start::Prepared;
+use super::start::random;
+use super::{Command, InstanceStatus, ManagerError, Surroundings, Teller, Wish};
+use crate::action::Helpers;
+use crate::cgroup::Groups;
 use crate::definition::{Definition, Readiness};
-use crate::machine::{Act, Happened, News, Phase};
+use crate::machine::{Act, Happened, News};
 use crate::policy::Ending;
 
 /// The number by which the manager knows an instance.
 pub(super) type Id = u64;
 
 /// What is watched of an instance, in the lowest bits of its tokens.
-const KINDS: u64 = 4;
+pub(super) const KINDS: u64 = 256;
 /// Its process has ended.
 const ENDED: u64 = 0;
 /// Its phase has taken as long as it may.
@@ -26,7 +29,11 @@ const TIME_UP: u64 = 1;
 /// It says something of itself.
 const SAYS: u64 = 2;
 /// A time of its process is over: it is ready, or what is left of it is looked at again.
-const LOOK: u64 = 3;
+pub(super) const LOOK: u64 = 3;
+/// From this one on: one of its watches is due.
+pub(super) const WATCH: u64 = 4;
+/// Its memory is to be looked at.
+pub(super) const MEMORY: u64 = 255;
 /// Somebody asks something.
 const ASKED: Token = Token::MAX;
 
@@ -43,29 +50,44 @@ struct Wait {
 pub(super) struct Loop {
     pub(super) poll: Poll,
     pub(super) instances: BTreeMap<Id, Instance>,
-    names: BTreeMap<String, Id>,
+    pub(super) names: BTreeMap<String, Id>,
     next: Id,
-    surroundings: Arc<dyn Surroundings>,
+    pub(super) surroundings: Arc<dyn Surroundings>,
     commands: Receiver<Command>,
-    waker: Arc<Waker>,
+    /// For threads that have something to tell.
+    pub(super) teller: Teller,
+    /// The processes that threads have started and wait for.
+    pub(super) helpers: Helpers,
+    /// Where control groups are made, and what their names begin with.
+    pub(super) groups: Groups,
+    pub(super) prefix: String,
     begin: Instant,
     /// Who waits until something has settled.
     waits: Vec<Wait>,
     /// Nobody will ask any more: it ends with the last instance.
-    is_ending: bool,
+    pub(super) is_ending: bool,
     /// By what its processes can be told from those of others.
-    scope: String,
+    pub(super) scope: String,
+}
+
+/// What the names of control groups begin with: those of two managers are told apart.
+fn prefix(scope: &str) -> String {
+    use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+    let of: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::default();
+    let number =
+        if scope.is_empty() { of.hash_one(std::process::id()) } else { of.hash_one(scope) };
+    format!("{number:016x}")
 }
 
 impl Loop {
     pub(super) fn new(
         surroundings: Arc<dyn Surroundings>,
         commands: Receiver<Command>,
-        waker: Arc<Waker>,
+        teller: Teller,
         scope: String,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.watch(&*waker, ASKED)?;
+        poll.watch(&*teller.waker, ASKED)?;
         Ok(Self {
             poll,
             instances: BTreeMap::new(),
@@ -73,7 +95,10 @@ impl Loop {
             next: 0,
             surroundings,
             commands,
-            waker,
+            teller,
+            helpers: Helpers::default(),
+            groups: Groups::find(),
+            prefix: prefix(&scope),
             begin: Instant::now(),
             waits: Vec::new(),
             is_ending: false,
@@ -84,7 +109,7 @@ impl Loop {
     /// Runs until it is told to end, and nothing runs any more.
     pub(super) fn run(&mut self) {
         let mut happened = Vec::new();
-        while !(self.is_ending && self.instances.values().all(|one| one.process.is_none())) {
+        while !(self.is_ending && !self.instances.values().any(Instance::is_alive)) {
             happened.clear();
             if self.poll.wait(&mut happened).is_err() {
                 // There is nothing that it could fail of but a lack of memory, which passes.
@@ -98,11 +123,16 @@ impl Loop {
                     ENDED => ended.extend(self.reap(id)),
                     TIME_UP => self.time_up(id),
                     SAYS => self.listen(id),
-                    _ => ended.extend(self.look(id)),
+                    LOOK => ended.extend(self.look(id)),
+                    MEMORY => self.memory_is_due(id),
+                    watch => self.watch_due(id, (watch - WATCH) as usize),
                 }
             }
             self.clear_up(&ended.into_iter().collect::<Vec<_>>());
             self.go_on();
+        }
+        for (group, _) in self.instances.values().filter_map(|one| one.group.as_ref()) {
+            group.remove();
         }
     }
 
@@ -126,7 +156,7 @@ impl Loop {
     }
 
     fn answer(&mut self) {
-        self.waker.clear();
+        self.teller.waker.clear();
         loop {
             match self.commands.try_recv() {
                 Ok(command) => self.obey(command),
@@ -141,6 +171,9 @@ impl Loop {
             Command::Define(definitions, reply) => drop(reply.send(self.define(definitions))),
             Command::Want(wish, names, reply) => drop(reply.send(self.want(wish, &names))),
             Command::Signal(signal, names, reply) => drop(reply.send(self.signal(signal, &names))),
+            Command::Acted(acted) => self.acted(acted),
+            Command::Answered(answered) => self.answered(answered),
+            Command::Wrote(id, marker) => self.wrote(id, &marker),
             Command::Reap => self.reap_strangers(),
             Command::Status(reply) => drop(reply.send(self.status_of(&[]))),
             Command::Settle(names, until, reply) => {
@@ -168,7 +201,7 @@ impl Loop {
         }
         for instance in self.instances.values_mut() {
             match named.remove(&instance.definition.name()) {
-                Some(definition) if instance.process.is_none() => {
+                Some(definition) if !instance.is_alive() => {
                     instance.ending &= !std::mem::take(&mut instance.leaving);
                     (instance.definition, instance.next) = (definition, None);
                 }
@@ -199,7 +232,7 @@ impl Loop {
                 Wish::Renewed if instance.next.is_none() => self.bring_up(id),
                 Wish::Anew | Wish::Renewed => {
                     instance.machine.forget();
-                    (instance.ending, instance.again) = (instance.process.is_some(), true);
+                    (instance.ending, instance.again) = (instance.is_alive(), true);
                 }
                 Wish::Up => self.bring_up(id),
             }
@@ -263,7 +296,13 @@ impl Loop {
     pub(super) fn take(&mut self, id: Id, happened: Happened) {
         let now = self.begin.elapsed();
         let Some(instance) = self.instances.get_mut(&id) else { return };
-        if let (Happened::Ready, Some(process)) = (&happened, &mut instance.process) {
+        let is_ready = happened == Happened::Ready;
+        if is_ready && instance.acting.is_some() {
+            // It is when what is done after its start is done, too.
+            instance.is_ready_so_far = true;
+            return;
+        }
+        if let (true, Some(process)) = (is_ready, &mut instance.process) {
             process.ready_since.get_or_insert_with(Instant::now);
         }
         let jitter = random() as f64 / u64::MAX as f64;
@@ -271,21 +310,26 @@ impl Loop {
         for act in acts {
             self.perform(id, act);
         }
+        if is_ready {
+            self.begin_watches(id);
+            self.begin_memory(id);
+        }
     }
 
     fn perform(&mut self, id: Id, act: Act) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         match act {
-            Act::Spawn => self.spawn(id),
-            Act::Ask => {
-                if let Some(process) = &instance.process {
-                    super::stop::ask(process, instance.definition.stop_signal);
-                }
-            }
+            Act::Spawn => self.begin_start(id),
+            Act::Ask => self.begin_stop(id),
             Act::Kill => {
+                self.break_off(id);
+                let Some(instance) = self.instances.get_mut(&id) else { return };
                 if let Some(process) = &mut instance.process {
                     process.is_killed = true;
                     super::stop::kill(process);
+                }
+                if let Some((group, _)) = &instance.group {
+                    group.kill();
                 }
             }
             Act::Timer(time) => {
@@ -303,40 +347,41 @@ impl Loop {
         }
     }
 
-    fn spawn(&mut self, id: Id) {
+    /// Starts its process.
+    pub(super) fn spawn(&mut self, id: Id, prepared: Prepared) {
+        let groups = self.entrances(id);
         let Some(instance) = self.instances.get_mut(&id) else { return };
-        if let Some(next) = instance.next.take() {
-            instance.definition = next;
+        let (definition, zero) = (&instance.definition, std::time::Duration::ZERO);
+        if let Readiness::Line(text) = &definition.readiness {
+            let (teller, marker) = (self.teller.clone(), prepared.marker.clone());
+            let heard = move || teller.tell(Command::Wrote(id, marker.clone()));
+            self.surroundings.await_line(&definition.name(), text, Box::new(heard));
         }
-        instance.text = None;
-        let definition = &instance.definition;
-        let mut process = match start(definition, &self.scope, &*self.surroundings) {
+        let mut process = match super::start::start(definition, prepared, groups) {
             Ok(process) => process,
-            Err(why) => return self.ended(id, Ending::NotStarted(why), std::time::Duration::ZERO),
+            Err(why) => return self.ended(id, Ending::NotStarted(why), zero),
         };
         let watched = self.poll.watch(&process.handle, id * KINDS + ENDED).and_then(|()| {
-            process
-                .notify
-                .as_ref()
-                .map_or(Ok(()), |notify| self.poll.watch(notify, id * KINDS + SAYS))
+            let notify = process.notify.as_ref();
+            notify.map_or(Ok(()), |notify| self.poll.watch(notify, id * KINDS + SAYS))
         });
         if let Err(error) = watched {
             // Nobody would see its end.
             super::stop::kill_and_wait(&process);
-            return self.ended(
-                id,
-                Ending::NotStarted(error.to_string()),
-                std::time::Duration::ZERO,
-            );
+            return self.ended(id, Ending::NotStarted(error.to_string()), zero);
         }
-        let readiness = definition.readiness.clone();
-        if let Readiness::Delay(delay) = readiness {
-            process.ready = Some(self.poll.at(after(delay), id * KINDS + LOOK));
-        }
+        let first_look = match &definition.readiness {
+            Readiness::Delay(delay) => Some(*delay),
+            Readiness::Check(_) => Some(std::time::Duration::ZERO),
+            _ => None,
+        };
+        process.ready = first_look.map(|time| self.poll.at(after(time), id * KINDS + LOOK));
         let news = News::Started { pid: process.pid };
         self.surroundings.tell(&definition.name(), &news);
+        let is_ready = definition.readiness == Readiness::Started;
         instance.process = Some(process);
-        if readiness == Readiness::Started {
+        self.act_after_start(id);
+        if is_ready {
             self.take(id, Happened::Ready);
         }
     }
@@ -379,118 +424,21 @@ impl Loop {
             return ended.look.take_if(|timer| timer.is_due()).map(|_| id);
         }
         if process.ready.take_if(|timer| timer.is_due()).is_some() {
-            self.take(id, Happened::Ready);
+            self.ready_is_due(id);
         }
         None
+    }
+
+    /// It has written the line that says that it is ready.
+    fn wrote(&mut self, id: Id, marker: &str) {
+        let process = self.instances.get(&id).and_then(|one| one.process.as_ref());
+        if process.is_some_and(|process| process.marker == marker && process.ended.is_none()) {
+            self.take(id, Happened::Ready);
+        }
     }
 
     /// The token of the next look at what is left of the process of an instance.
     pub(super) fn look_again(id: Id) -> Token {
         id * KINDS + LOOK
-    }
-
-    /// Starts what waits for nothing any more: all levels below are up, and what it needs. Each at most
-    /// once: one that cannot be started, and has no pause, would keep everything else waiting.
-    fn begin_in_order(&mut self) {
-        let mut begun = BTreeSet::new();
-        while !self.is_ending {
-            let lacking = self.instances.values().filter(|one| one.is_wanted() && !one.is_up());
-            let lowest = lacking.map(|one| one.definition.level).min();
-            let is_free = |one: &Instance| {
-                let (definition, is_gated) = (&one.definition, one.machine.is_gated);
-                let is_let = || {
-                    lowest.is_none_or(|lowest| definition.level <= lowest)
-                        && self.all_of(&definition.needs, Instance::is_up)
-                        && self.all_of(&definition.after, Instance::is_past)
-                };
-                one.machine.phase == Phase::Waiting && (!is_gated || is_let())
-            };
-            let free = self.instances.iter().filter(|(_, one)| is_free(one)).map(|(id, _)| *id);
-            let (again, free): (Vec<Id>, Vec<Id>) = free.partition(|id| begun.contains(id));
-            if free.is_empty() {
-                if !again.is_empty() {
-                    self.waker.wake();
-                }
-                return;
-            }
-            for id in free {
-                begun.insert(id);
-                self.take(id, Happened::Unblocked);
-            }
-        }
-    }
-
-    /// Whether all instances of these services are so. What there is not cannot be waited for.
-    fn all_of(&self, services: &[String], so: impl Fn(&Instance) -> bool) -> bool {
-        let are_meant = |one: &&Instance| services.contains(&one.definition.service);
-        services.is_empty() || self.instances.values().filter(are_meant).all(so)
-    }
-
-    /// Ends what is to end, the highest level first, and whatever needs others before those. What is to run
-    /// again begins when all of it has ended.
-    fn end_in_order(&mut self) {
-        let alive: Vec<&Instance> =
-            self.instances.values().filter(|one| one.ending && one.process.is_some()).collect();
-        let highest = alive.iter().map(|one| one.definition.level).max();
-        let is_needed = |service: &String| {
-            alive.iter().any(|one| {
-                let Definition { service: own, needs, after, .. } = &one.definition;
-                own != service && (needs.contains(service) || after.contains(service))
-            })
-        };
-        let has_needs = alive
-            .iter()
-            .any(|one| !(one.definition.needs.is_empty() && one.definition.after.is_empty()));
-        let is_next = |one: &Instance| {
-            Some(one.definition.level) >= highest
-                && !(has_needs && is_needed(&one.definition.service))
-        };
-        // Those that need each other end together.
-        let stuck = !alive.is_empty() && !alive.iter().any(|one| is_next(one));
-        let is_free = |one: &Instance| {
-            one.process.is_none() || stuck && Some(one.definition.level) >= highest || is_next(one)
-        };
-        let nothing_ends = alive.is_empty();
-        let ending = self.instances.iter().filter(|(_, one)| one.ending && is_free(one));
-        let free: Vec<Id> = ending.map(|(id, _)| *id).collect();
-        for id in free {
-            self.take(id, Happened::Unwanted);
-            if let Some(one) = self.instances.get_mut(&id).filter(|one| one.process.is_none()) {
-                one.ending = false;
-            }
-        }
-        if nothing_ends {
-            self.begin_again();
-        }
-    }
-
-    fn begin_again(&mut self) {
-        let again = self.instances.iter().filter(|(_, one)| one.again && !one.ending);
-        let again: Vec<Id> = again.map(|(id, _)| *id).collect();
-        for id in again {
-            if let Some(one) = self.instances.get_mut(&id) {
-                one.again = false;
-            }
-            if !self.is_ending {
-                self.take(id, Happened::Wanted);
-            }
-        }
-    }
-
-    fn drop_leaving(&mut self) {
-        let gone: Vec<Id> = self
-            .instances
-            .iter()
-            .filter(|(_, one)| one.leaving && one.process.is_none())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
-            if let Some(instance) = self.instances.remove(&id) {
-                let name = instance.definition.name();
-                self.names.remove(&name);
-                self.surroundings.forget(&name);
-                instance.timer.into_iter().for_each(|timer| self.poll.cancel(timer));
-            }
-        }
     }
 }

@@ -34,23 +34,58 @@ const NOT_PASSED_ON: [&str; 6] = [
     "WATCHDOG_PID",
 ];
 
-/// Starts it. The error is why it cannot be, in words.
-pub(super) fn start(
+/// What an instance is started with, and all that is done around it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// What tells its processes from all others. Nobody who does not know it speaks for it.
+    pub(super) marker: String,
+    pub(super) identity: Option<Identity>,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) outputs: [Option<OwnedFd>; 2],
+}
+
+impl Prepared {
+    /// The same once more. An output of which there is no second descriptor goes nowhere.
+    pub(super) fn try_clone(&self) -> Self {
+        let output =
+            |index: usize| self.outputs[index].as_ref().and_then(|output| output.try_clone().ok());
+        Self {
+            marker: self.marker.clone(),
+            identity: self.identity.clone(),
+            env: self.env.clone(),
+            outputs: [output(0), output(1)],
+        }
+    }
+}
+
+/// Prepares it. The error is why it cannot be started, in words.
+pub(super) fn prepare(
     definition: &Definition,
     scope: &str,
     surroundings: &dyn Surroundings,
-) -> Result<Process, String> {
-    // Nobody who does not know it speaks for it.
+) -> Result<Prepared, String> {
     let marker = format!("{}-{:016x}", definition.name(), random());
     let identity = Identity::find(definition.user.as_deref(), definition.group.as_deref());
     let identity = identity.map_err(|error| deploykit_core::chain(&error))?;
     let mut env = environment(definition, identity.as_ref())?;
-    env.push((MARKER.into(), marker.clone().into()));
     // What another manager has told this process is not true of what this one starts.
     env.retain(|(name, _)| name != SCOPE);
+    env.push((MARKER.into(), marker.clone().into()));
     if !scope.is_empty() {
         env.push((SCOPE.into(), scope.into()));
     }
+    let outputs = surroundings.outputs(definition);
+    let outputs = outputs.map_err(|error| format!("where it is to write: {error}"))?;
+    Ok(Prepared { marker, identity, env, outputs })
+}
+
+/// Starts its process. The error is why it cannot be, in words.
+pub(super) fn start(
+    definition: &Definition,
+    prepared: Prepared,
+    groups: Vec<OwnedFd>,
+) -> Result<Process, String> {
+    let Prepared { marker, identity, mut env, outputs: [stdout, stderr] } = prepared;
     let notify = match definition.readiness {
         Readiness::Notify => {
             let (socket, name) = listen(&marker).map_err(|error| {
@@ -61,8 +96,6 @@ pub(super) fn start(
         }
         _ => None,
     };
-    let outputs = surroundings.outputs(definition);
-    let [stdout, stderr] = outputs.map_err(|error| format!("where it is to write: {error}"))?;
     let user = identity.as_ref().map_or_else(nix::unistd::Uid::effective, Identity::uid);
     let in_words = |error: ProcessError| deploykit_core::chain(&error);
     let spec = as_program(definition, &env);
@@ -76,7 +109,7 @@ pub(super) fn start(
         limits: definition.limits,
         stdout,
         stderr,
-        groups: Vec::new(),
+        groups,
     };
     let spawned = spawn(&launch).map_err(|error| match process::preflight(&spec) {
         Err(error) => in_words(error),

@@ -1,5 +1,6 @@
 //! Ending processes, with everything that they have started.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -85,8 +86,14 @@ impl Loop {
     pub(super) fn reap_strangers(&self) {
         let own = std::process::id();
         let Some(session) = table::row(own).map(|row| row.session) else { return };
+        // None of them begins or ends meanwhile.
+        self.helpers.with(|helpers| self.reap_all_but(helpers, own, session));
+    }
+
+    fn reap_all_but(&self, helpers: &BTreeSet<u32>, own: u32, session: u32) {
         let is_known = |pid: u32| {
-            self.instances.values().filter_map(|one| one.process.as_ref()).any(|one| one.pid == pid)
+            let mut processes = self.instances.values().filter_map(|one| one.process.as_ref());
+            helpers.contains(&pid) || processes.any(|one| one.pid == pid)
         };
         let is_stranger = |row: &Row| row.is_dead && row.session != session && !is_known(row.pid);
         for row in table::children(own).into_iter().filter_map(table::row).filter(is_stranger) {
@@ -105,6 +112,8 @@ impl Loop {
         if let Some(timer) = process.ready.take() {
             self.poll.cancel(timer);
         }
+        self.end_watches(id);
+        let process = self.instances.get_mut(&id)?.process.as_mut()?;
         process.ended = Some(Ended { ending, at: Instant::now(), left: Vec::new(), look: None });
         Some(id)
     }
@@ -125,10 +134,20 @@ impl Loop {
         let rows = table::all().unwrap_or_default();
         let left = table::left(&rows, &ended, std::process::id(), &table::marker);
         for (index, id) in known.iter().enumerate() {
-            let of_it: Vec<Row> =
+            let mut of_it: Vec<Row> =
                 left.iter().filter(|(of, _)| *of == index).map(|(_, row)| *row).collect();
+            of_it.extend(self.in_group(*id, &of_it));
             if of_it.is_empty() { self.is_clear(*id) } else { self.is_left(*id, of_it) }
         }
+    }
+
+    /// What else is in the control group of an instance: what has left its session, and tells nobody to
+    /// whom it belongs, too.
+    fn in_group(&self, id: Id, known: &[Row]) -> Vec<Row> {
+        let group = self.instances.get(&id).and_then(|one| one.group.as_ref());
+        let inside = group.map(|(group, _)| group.processes()).unwrap_or_default();
+        let is_new = |row: &Row| !row.is_dead && !known.iter().any(|one| one.pid == row.pid);
+        inside.into_iter().filter_map(table::row).filter(is_new).collect()
     }
 
     fn is_clear(&mut self, id: Id) {
@@ -138,11 +157,7 @@ impl Loop {
         // What was never ready has not been stable.
         let ready = process.ready_since;
         let ran = ready.map_or(Duration::ZERO, |since| ended.at.saturating_duration_since(since));
-        self.ended(id, ended.ending, ran);
-        if let Some(instance) = self.instances.get_mut(&id) {
-            // How it is to run says also what it waits for.
-            instance.definition = instance.next.take().unwrap_or(instance.definition.clone());
-        }
+        self.act_after_stop(id, ended.ending, ran);
     }
 
     /// Something is left of a process. It is asked once to end, and ended when the time is over that the

@@ -24,7 +24,8 @@ pub(super) struct Place<'a> {
 /// What `Type=` has to say for what makes it count as up (systemd.service(5)).
 fn kind(ready: Ready) -> &'static str {
     match ready {
-        Ready::Started => "exec",
+        // The last three are refused in a configuration for systemd.
+        Ready::Started | Ready::Delay | Ready::Line | Ready::Check => "exec",
         Ready::Notify => "notify",
         Ready::Exit => "oneshot",
     }
@@ -270,7 +271,14 @@ fn lifetime(spec: &ServiceSpec, unit: &mut Sections) {
         .set("TimeoutStartSec", seconds(spec.start_timeout))
         .set("TimeoutStopSec", seconds(spec.stop_timeout))
         .set("KillSignal", format!("SIG{signal}"))
+        .set_if("SuccessExitStatus", codes(&spec.success_codes))
+        .set_if("RestartPreventExitStatus", codes(&spec.no_restart_codes))
         .set_if("WatchdogSec", spec.watchdog.map(seconds));
+}
+
+fn codes(codes: &[u8]) -> Option<String> {
+    let texts: Vec<String> = codes.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
 }
 
 fn amount(amount: Threshold) -> String {

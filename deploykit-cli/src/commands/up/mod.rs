@@ -87,6 +87,7 @@ impl<'a> Up<'a> {
         let manager = Arc::new(OnceLock::new());
         let ends = heard::signals(tell.clone(), cancellation.clone(), Arc::clone(&manager));
         let ends = ends.map_err(failed)?;
+        deploykit::supervisor::cgroup::make_room();
         // What a service leaves becomes a child of this process, and ends with it.
         let own = rustix::process::getpid();
         let _ = rustix::process::set_child_subreaper(Some(own));
@@ -101,7 +102,7 @@ impl<'a> Up<'a> {
         let follower = follower.transpose().map_err(failed)?;
         let echo = follower.as_ref().map(Follower::echo);
         let on_happening = move |what| drop(tell.send(Heard::Happening(what)));
-        let supervision = Supervision::begin(application.layout(), echo, on_happening);
+        let supervision = Supervision::begin(application, echo, on_happening);
         let supervision = supervision.map_err(|error| unsupervised(&error))?;
         let _ = manager.set(Arc::downgrade(supervision.manager()));
         let up = Self { shell, application, supervision, follower, heard, ends, cancellation };

@@ -6,6 +6,7 @@ mod repo;
 mod service;
 mod shared;
 mod spec;
+mod supervised;
 
 pub(crate) use health::split_address;
 

@@ -2,6 +2,7 @@
 
 use super::Rules;
 use super::service::wrong_unit;
+use super::supervised;
 use crate::config::error::{ConfigErrorKind, Problem};
 use crate::config::{Config, INSTANCE, OnDeploy, ServiceSpec, Threshold};
 
@@ -17,6 +18,7 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
         numbers(rules, &path, service);
         texts(rules, &path, service);
         sockets(rules, &path, service);
+        supervised::check(rules, &path, service, config.systemd.is_used());
         if service.on_deploy == OnDeploy::Reload
             && service.reload.is_none()
             && rules.is_whole(&path)
