@@ -266,6 +266,108 @@ fn a_first_deployment_that_fails_leaves_nothing_running() {
     });
 }
 
+/// A service that takes its time to end.
+fn slow(app: &App, seconds: &str) {
+    let script = format!("trap 'sleep {seconds}; exit 0' TERM; while :; do sleep 0.1; done");
+    app.configure(&format!(
+        "{SERVICES}[[service]]\nname = \"slow\"\ncommand = [\"sh\", \"-c\", {script:?}]\n"
+    ));
+}
+
+#[test]
+fn what_is_not_described_any_more_may_take_its_time_to_end() {
+    let app = app();
+    slow(&app, "1");
+    let _up = Up::detached(&app);
+    let old = pid(&app, "slow");
+    app.configure(SERVICES);
+    app.run(&["reload"]).expect(0);
+    until("it has ended", || !runs(old));
+    assert_eq!(instances(&app).len(), 3);
+}
+
+#[test]
+fn who_comes_while_another_one_ends_waits_for_that() {
+    let app = app();
+    slow(&app, "1");
+    app.run(&["up", "--detach"]).expect(0);
+    let before = pid(&app, "slow");
+    let first = app.start(&["down"]);
+    until("it is at it", || !app.path(".deploykit/control").exists());
+    app.run(&["down"]).expect(0);
+    assert!(!runs(before), "the second one has not waited");
+    first.wait().expect(0);
+    // One that begins anew meanwhile does so as soon as it can.
+    app.run(&["up", "--detach"]).expect(0);
+    let first = app.start(&["down"]);
+    until("it is at it", || !app.path(".deploykit/control").exists());
+    app.run(&["up", "--detach"]).expect(0).tells("slow runs");
+    first.wait().expect(0);
+    app.run(&["down"]).expect(0);
+    // A directory that is no application is none that was not up.
+    let empty = app.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    app.run(&["-C", empty.to_str().unwrap(), "down"]).expect(2).says("there is no deploykit.toml");
+}
+
+#[test]
+fn a_second_signal_waits_for_nobody_and_a_reader_that_does_not_read_is_in_nobodys_way() {
+    let app = app();
+    let stubborn = "trap '' TERM; (trap '' TERM; sleep 500) & while :; do sleep 1; done";
+    let talks = "yes a long line of text | head -c 20000000; exec sleep 1000";
+    app.configure(&format!(
+        "[[service]]\nname = \"stubborn\"\ncommand = [\"sh\", \"-c\", {stubborn:?}]\n\
+         stop_timeout = \"40s\"\n[[service]]\nname = \"talks\"\ncommand = [\"sh\", \"-c\", {talks:?}]\n\
+         [probation]\nduration = \"10ms\"\n"
+    ));
+    let up = app.start(&["up"]);
+    until("it has deployed", || app.outcomes() == ["deployed"]);
+    // Its output is a pipe that nobody reads.
+    let log = app.path(".deploykit/services/talks.log");
+    until("it has talked", || log.metadata().is_ok_and(|file| file.len() == 20_000_000));
+    let (one, two) = (pid(&app, "stubborn"), pid(&app, "talks"));
+    up.signal(Signal::SIGTERM);
+    until("it is ending", || !runs(two));
+    assert!(runs(one));
+    let begun = std::time::Instant::now();
+    up.signal(Signal::SIGTERM);
+    until("all has ended", || !runs(one) && !runs(up.pid()));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    up.wait().expect(0);
+}
+
+#[test]
+fn what_a_build_leaves_is_taken_note_of() {
+    let app = app();
+    let build = "(sleep 0.2; sleep 0.3) >/dev/null 2>&1 & exit 0";
+    app.configure(&format!("{SERVICES}[build]\ncommands = [[\"sh\", \"-c\", {build:?}]]\n"));
+    let up = app.start(&["up"]);
+    until("it has deployed", || app.outcomes() == ["deployed"]);
+    let dead = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+    };
+    until("nobody is left", || !children(up.pid()).iter().any(dead));
+    up.signal(Signal::SIGTERM);
+    up.wait().expect(0);
+}
+
+#[test]
+fn when_an_essential_one_has_ended_all_end_with_its_code() {
+    let app = app();
+    let essential = |script: &str| {
+        app.configure(&format!(
+            "{SERVICES}[[service]]\nname = \"job\"\ncommand = [\"sh\", \"-c\", {script:?}]\n\
+             restart = \"never\"\nessential = true\n"
+        ));
+    };
+    essential("sleep 1; exit 42");
+    let ran =
+        app.start(&["up"]).wait().expect(42).says("job is essential, and exited with code 42");
+    assert!(ran.stdout.contains("web@1: bye one"), "{ran}");
+    // It runs as is recorded with the release, until that is changed.
+    app.run(&["up"]).expect(42);
+}
+
 /// `up` as the first process of a namespace.
 fn first_process(app: &App) -> Running {
     let command = app.command(&["up"]);

@@ -12,7 +12,7 @@ use deploykit::{DeploymentId, Revision};
 pub(crate) use deploy::{DeployArgs, PlanArgs, RestartArgs, RollbackArgs, WaitArg};
 pub(crate) use global::{ColorWhen, Global};
 pub(crate) use service::{LogsArgs, UnitCommand};
-pub(crate) use supervise::{DownArgs, NamesArgs, ReloadArgs, SignalArgs, UpArgs};
+pub(crate) use supervise::{DownArgs, ImportCommand, NamesArgs, ReloadArgs, SignalArgs, UpArgs};
 
 /// Turns a git revision into a running, verified service, atomically, and back again in a second
 #[derive(Debug, Parser)]
@@ -65,6 +65,7 @@ impl Command {
             | Self::Ps
             | Self::Unit { what: UnitCommand::Show { .. } | UnitCommand::Diff }
             | Self::Config { .. }
+            | Self::Import { .. }
             | Self::Completions { .. }
             | Self::Man { .. } => true,
             Self::Init(_)
@@ -238,6 +239,12 @@ pub(crate) enum Command {
     Config {
         #[command(subcommand)]
         what: ConfigCommand,
+    },
+
+    /// Print the configuration of another program as one of ours
+    Import {
+        #[command(subcommand)]
+        what: ImportCommand,
     },
 
     /// Leave: remove what is deploykit's own, so that the directory works on without it

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use deploykit::config::{self, Loaded};
-use deploykit::{Actor, Application, Cancellation, Context, Error, Masker, Step};
+use deploykit::{Actor, Application, Context, Error, Masker, Step};
 use serde::Serialize;
 
 use crate::args::Global;
@@ -195,13 +195,6 @@ impl Shell {
         let renderer = renderer(&self.io, &self.global, streams);
         let ctx = self.context(renderer.clone())?;
         blocked.watch(ctx.cancellation().clone(), renderer.clone());
-        Ok(Live { ctx, renderer })
-    }
-
-    /// The same, for a program that hears of signals itself, and ends what goes on by `cancellation`.
-    pub(crate) fn live_under(&self, cancellation: Cancellation) -> Result<Live, CliError> {
-        let renderer = renderer(&self.io, &self.global, true);
-        let ctx = self.context(renderer.clone())?.with_cancellation(cancellation);
         Ok(Live { ctx, renderer })
     }
 

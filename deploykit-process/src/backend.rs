@@ -172,7 +172,14 @@ impl Processes {
 }
 
 fn ill_of(one: &InstanceStatus, lines: Vec<String>) -> SupervisorError {
-    let what = format!("{} has failed: {}", one.name, detail(one));
+    let what = match (&one.phase, &one.last_end) {
+        (Phase::Down(_), _) | (_, None) => format!("{} has failed: {}", one.name, detail(one)),
+        // It may just run again.
+        (_, Some(end)) => {
+            let count = one.restarts;
+            format!("{0} has failed: {0} {end} (started again: {count})", one.name)
+        }
+    };
     BackendError::new(what).tail(lines).into()
 }
 
@@ -301,7 +308,9 @@ impl Supervisor for Processes {
     }
 
     fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError> {
-        let found = self.client()?.status().map_err(failed)?;
+        let mut found = self.client()?.status().map_err(failed)?;
+        // What is not described any more is not judged.
+        found.retain(|one| !one.leaving);
         let Some(worst) = found.iter().rev().max_by_key(|one| state(one).rank()) else {
             return Ok(ServiceStatus::new(ServiceState::Stopped, "nothing has been started yet"));
         };

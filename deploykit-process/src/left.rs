@@ -1,10 +1,9 @@
 //! What a manager that was killed has left running.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
-};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::table::{self, Row};
 
@@ -34,7 +33,7 @@ pub struct Left {
 /// When the processes of the host cannot be listed, and when one that was found does not end.
 pub fn end_left(scope: &str, grace: Duration) -> std::io::Result<Vec<Left>> {
     let begun = Instant::now();
-    let mut found: Vec<Left> = Vec::new();
+    let (mut found, mut asked, mut is_first) = (Vec::new(), BTreeSet::new(), true);
     loop {
         let rows = table::all()?;
         let left =
@@ -50,8 +49,9 @@ pub fn end_left(scope: &str, grace: Duration) -> std::io::Result<Vec<Left>> {
             return Err(std::io::Error::other(what));
         }
         for row in &left {
-            let is_new = !found.iter().any(|one| one.pid == row.pid);
-            if is_new {
+            let is_new = asked.insert((row.pid, row.start));
+            // Its main process leads its session; what else there is belongs to one.
+            if is_first && row.pid == row.session {
                 found.push(Left { pid: row.pid, instance: instance_of(row.pid) });
             }
             match (spent < grace, is_new) {
@@ -64,26 +64,9 @@ pub fn end_left(scope: &str, grace: Duration) -> std::io::Result<Vec<Left>> {
                 (false, _) => drop(signal_one(row, Signal::KILL.as_raw())),
             }
         }
+        is_first = false;
         std::thread::sleep(LOOK);
     }
-}
-
-/// Kills, and takes note of, what services have left and this process has become the parent of: its own
-/// children share its session. Whether there was any; there may be more behind it. Nothing may run of a
-/// manager any more.
-pub fn end_strangers() -> bool {
-    let own = std::process::id();
-    let Some(session) = table::row(own).map(|row| row.session) else { return false };
-    let strangers = table::children(own).into_iter().filter_map(table::row);
-    let mut is_any = false;
-    for row in strangers.filter(|row| row.session != session) {
-        is_any = true;
-        signal_one(&row, Signal::KILL.as_raw());
-        if let Some(pid) = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-        }
-    }
-    is_any
 }
 
 fn instance_of(pid: u32) -> Option<String> {

@@ -14,8 +14,8 @@ use crate::describe::{Undescribed, describe_all};
 use crate::kept::{Kept, LogKeeper};
 use crate::left::{Left, end_left};
 use crate::log::{Echo, LogError, LogEvent};
-use crate::machine::News;
-use crate::manager::{Manager, ManagerError, Surroundings};
+use crate::machine::{News, Phase};
+use crate::manager::{InstanceStatus, Manager, ManagerError, Surroundings};
 use crate::{log_dir, socket};
 
 /// So long what an earlier manager has left has to end, before it is killed.
@@ -192,15 +192,13 @@ impl Supervision {
         let Self { claim, server, manager, kept, .. } = self;
         // Nobody is answered any more who could want something started.
         drop(server);
-        let mut asked = manager.down(&[]);
-        while asked.is_ok() {
-            match manager.settle(&[], GLANCE) {
-                Ok(all) if all.iter().any(|one| one.pid.is_some()) => {
-                    if is_impatient() {
-                        asked = manager.signal(nix::libc::SIGKILL, &[]);
-                    }
-                }
-                _ => break,
+        let asked = manager.down(&[]);
+        let is_left = |all: Vec<InstanceStatus>| {
+            all.iter().any(|one| !matches!(one.phase, Phase::Down(_)) || one.leaving)
+        };
+        while asked.is_ok() && manager.settle(&[], GLANCE).is_ok_and(is_left) {
+            if is_impatient() {
+                manager.kill();
             }
         }
         // With the last who has it, the manager ends all that it runs.

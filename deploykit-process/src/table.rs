@@ -77,10 +77,14 @@ fn variable(pid: u32, name: &str) -> Option<String> {
 
 /// The children of a process, those that have ended too.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    // What was orphaned comes to the first thread (`find_new_reaper` in the kernel). Kernels may have been
-    // built without this file.
-    match std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
-        Ok(text) => text.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of_each = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
+    let texts: std::io::Result<Vec<String>> = of_each.collect();
+    match texts {
+        Ok(texts) => {
+            texts.iter().flat_map(|text| text.split_whitespace()).flat_map(str::parse).collect()
+        }
+        // Kernels may have been built without that file, and a thread may just have ended.
         Err(_) => {
             let rows = all().unwrap_or_default();
             rows.iter().filter(|row| row.parent == pid).map(|row| row.pid).collect()

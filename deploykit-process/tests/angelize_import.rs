@@ -72,9 +72,14 @@ fn lists_stay_in_their_order_with_the_program_in_its_place() {
 
 #[test]
 fn a_status_in_doubt_is_written_without_doubt() {
-    let (table, notes) = service(r#""Run": "/a", "Watch": ["http://h/x?id=7", "http://h/y=204"]"#);
-    assert_eq!(texts(&table["watch"]), ["http://h/x?id => 7", "http://h/y=204"]);
-    assert!(notes_of(&notes, "Watch")[0].contains("`http://h/x?id=7 =>`"));
+    let (table, notes) = service(
+        r#""Run": "/a", "Watch": ["http://h/x?id=404", "http://h/y=204", "http://h/x?id=7"]"#,
+    );
+    let expected = ["http://h/x?id => 404", "http://h/y=204", "http://h/x?id=7 =>"];
+    assert_eq!(texts(&table["watch"]), expected);
+    let notes = notes_of(&notes, "Watch");
+    assert!(notes[0].contains("`http://h/x?id=404 =>`"));
+    assert!(notes[1].contains("`http://h/x?id=7` is no http status"));
 }
 
 #[test]
@@ -245,14 +250,14 @@ fn block<'t>(text: &'t str, kind: &str) -> &'t str {
     text.split_once(&begin).unwrap().1.split_once("\n```").unwrap().0
 }
 
-const CHAPTER: &str = include_str!("../../docs/maintain/angelize.md");
+const CHAPTER: &str = include_str!("../../docs/use/angelize.md");
 
 #[test]
 fn the_example_of_the_chapter_becomes_what_it_shows() {
     let result = imported(block(CHAPTER, "json"));
     let shown = CHAPTER.split_once("becomes\n").unwrap().1;
     let written = result.toml.split_once("\n\n").unwrap().1;
-    assert_eq!(written.trim_end(), block(shown, "text"));
+    assert_eq!(written.trim_end(), block(shown, "toml"));
 }
 
 #[test]
@@ -291,4 +296,18 @@ fn every_setting_that_can_be_read_is_in_the_chapter() {
         count += 1;
     }
     assert_eq!(count, 36);
+}
+
+#[test]
+fn what_is_written_is_a_configuration_that_can_be_run() {
+    for name in ["document.toml", "shop.toml"] {
+        let path = format!("{}/tests/angelize_files/{name}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let text = format!("repo.url = \"/r\"\n{text}");
+        let config = deploykit_core::config::parse(&text, name.into())
+            .unwrap_or_else(|error| panic!("{name}: {:#?}", error.problems()));
+        let layout = deploykit_core::Layout::new("/app".into());
+        let all = deploykit_process::describe_all(&config, "1", "/app/releases/1".into(), &layout);
+        assert!(!all.unwrap().is_empty(), "{name}");
+    }
 }

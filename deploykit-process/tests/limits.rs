@@ -40,7 +40,8 @@ fn in_a_control_group_nobody_hides() {
     let manager = Manager::start(Quiet).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pid");
-    let script = format!("env -i setsid sleep 1000 & echo $! > {}; exec sleep 1000", path.display());
+    let script =
+        format!("env -i setsid sleep 1000 & echo $! > {}; exec sleep 1000", path.display());
     let one = Definition::new("web", ["sh", "-c", &script], "/");
     let pid = up(&manager, one).pid.unwrap();
     let inside = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();

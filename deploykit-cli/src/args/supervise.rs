@@ -1,6 +1,7 @@
 //! The arguments of what is about `deploykit up`, and what it runs.
 
-use clap::Args;
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand};
 use nix::sys::signal::Signal;
 
 use super::deploy::WaitArg;
@@ -10,6 +11,10 @@ Examples:
   deploykit up                         here, until Ctrl-C
   deploykit up --detach                in the background, until `deploykit down`
   deploykit up --no-prefix             what one service writes, as it writes it";
+
+pub(super) const ANGELIZE_HELP: &str = "\
+Examples:
+  deploykit import angelize agl.settings services/*.service >> deploykit.toml";
 
 pub(super) const SIGNAL_HELP: &str = "\
 Examples:
@@ -48,6 +53,21 @@ pub(crate) struct NamesArgs {
     /// Services or instances: web, web@1; all by default
     #[arg(value_name = "SERVICE")]
     pub(crate) of: Vec<String>,
+}
+
+/// From which program.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Angelize, the process manager of mORMot 2: [[service]] tables of its settings
+    ///
+    /// Standard output is the configuration. Standard error is a line for each setting that becomes
+    /// something else or nothing. Nothing is started or stopped.
+    #[command(after_help = ANGELIZE_HELP)]
+    Angelize {
+        /// The file of global settings, the files of services, or both
+        #[arg(value_name = "FILE", required = true, value_hint = clap::ValueHint::FilePath)]
+        files: Vec<Utf8PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

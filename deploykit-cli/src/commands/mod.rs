@@ -3,6 +3,7 @@
 mod config;
 mod deploy;
 mod generate;
+mod import;
 mod init;
 mod look;
 mod operate;
@@ -13,7 +14,7 @@ mod uninstall;
 mod unit;
 mod up;
 
-use crate::args::Command;
+use crate::args::{Command, ImportCommand};
 use crate::exit::Exit;
 use crate::render::error::CliError;
 use crate::shell::Shell;
@@ -50,6 +51,9 @@ pub(crate) fn run(shell: &mut Shell, command: Command) -> Result<Exit, CliError>
         Command::Recover => operate::recover(shell),
         Command::Prune => operate::prune(shell),
         Command::Config { what } => config::config(shell, what),
+        Command::Import { what: ImportCommand::Angelize { files } } => {
+            import::angelize(shell, &files)
+        }
         Command::Uninstall { to_mfd, yes } => uninstall::uninstall(shell, to_mfd, yes),
         Command::Completions { shell: kind } => generate::completions(shell, kind),
         Command::Man { dir } => generate::man(shell, dir.as_deref()),

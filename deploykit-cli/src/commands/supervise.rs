@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use deploykit::supervisor::control::{Claim, Client, ClientError, ServerError};
+use deploykit::supervisor::control::{Client, ClientError};
 use deploykit::supervisor::machine::{Phase, Reason};
 use deploykit::supervisor::{InstanceStatus, as_instance, socket, usage};
 use deploykit::traits::{Instance, ServiceState};
 use deploykit::{ErrorKind, Layout, Timestamp};
 use serde_json::json;
 
+use super::up::wait;
 use crate::args::{DownArgs, SignalArgs};
 use crate::exit::Exit;
 use crate::render::error::CliError;
@@ -138,6 +139,7 @@ pub(super) fn settled(
         // One that is tried again and again has shown that it does not start.
         let is_settled = |one: &InstanceStatus| match one.phase {
             Phase::Running | Phase::Down(_) => true,
+            Phase::Stopping(_) => false,
             _ => one.restarts > 1,
         };
         let is_over = longest.is_some_and(|longest| begun.elapsed() >= longest);
@@ -156,19 +158,20 @@ pub(super) fn signal(shell: &Shell, args: &SignalArgs) -> Result<Exit, CliError>
 
 /// `deploykit down`
 pub(super) fn down(shell: &Shell, args: &DownArgs) -> Result<Exit, CliError> {
-    let path = socket(&Layout::new(shell.directory()?));
-    let asked = Client::connect(&path).and_then(|mut client| {
-        let running = client.status()?.iter().filter(|one| one.pid.is_some()).count();
-        client.end().map(|()| running)
-    });
-    let running = match asked {
-        Err(ClientError::Nobody { .. }) => {
-            shell.answer(&json!({ "was_up": false }), || "Nothing was up.\n".to_owned());
-            return Ok(Exit::DONE);
-        }
-        asked => asked.map_err(|error| failed(&error))?,
+    let layout = Layout::new(shell.directory()?);
+    if !layout.private().exists() {
+        // Nothing was ever up here, if it is an application at all.
+        shell.config_path()?;
+    }
+    let path = socket(&layout);
+    let Some(mut client) = wait::for_somebody(&path) else {
+        shell.answer(&json!({ "was_up": false }), || "Nothing was up.\n".to_owned());
+        return Ok(Exit::DONE);
     };
-    while !args.no_wait && !is_free(&path) {
+    let error = |error: ClientError| failed(&error);
+    let running = client.status().map_err(error)?.iter().filter(|one| one.pid.is_some()).count();
+    client.end().map_err(error)?;
+    while !args.no_wait && !wait::is_free(&path) {
         std::thread::sleep(Duration::from_millis(20));
     }
     shell.answer(&json!({ "was_up": true, "processes": running }), || {
@@ -176,9 +179,4 @@ pub(super) fn down(shell: &Shell, args: &DownArgs) -> Result<Exit, CliError> {
         format!("{what}: {}.\n", count(running as u64, "process").replace("processs", "processes"))
     });
     Ok(Exit::DONE)
-}
-
-/// Whether nobody runs the services any more.
-fn is_free(socket: &camino::Utf8Path) -> bool {
-    !matches!(Claim::take(socket), Err(ServerError::Taken { .. }))
 }

@@ -104,6 +104,7 @@ impl de::Error for Fault {
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = match expected.to_string().as_str() {
+            "u8" => "a whole number from 0 to 255".to_owned(),
             "u32" => format!("a whole number from 0 to {}", u32::MAX),
             other => other.to_owned(),
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use compile::{NoAction, of_start, of_stop, of_watch};
-pub(crate) use perform::{Around, Helpers, Trouble, perform};
+pub(crate) use perform::{Around, Trouble, perform};
 
 /// One action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

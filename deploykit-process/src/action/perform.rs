@@ -1,9 +1,8 @@
 //! Doing it.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
@@ -14,6 +13,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::{Action, Does, UnitVerb};
 use crate::cgroup::Group;
+use crate::children::Children;
 use crate::manager::Surroundings;
 use crate::spawn::{Identity, Launch, Limits, Spawned, spawn};
 
@@ -30,20 +30,9 @@ pub(crate) struct Around {
     pub(crate) limits: Limits,
     pub(crate) outputs: [Option<OwnedFd>; 2],
     pub(crate) surroundings: Arc<dyn Surroundings>,
-    pub(crate) helpers: Helpers,
+    pub(crate) children: Children,
     pub(crate) cancellation: Cancellation,
     pub(crate) group: Option<Arc<Group>>,
-}
-
-/// The processes that actions have started and wait for: nobody else takes note of their ends.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Helpers(Arc<Mutex<BTreeSet<u32>>>);
-
-impl Helpers {
-    /// Looks at them while none begins or ends.
-    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut BTreeSet<u32>) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// Why an action has failed.
@@ -73,12 +62,12 @@ pub(crate) fn perform(action: &Action, within: Duration, around: &Around) -> Res
         }
         Does::Exec(command) => {
             let spawned = start(command, around)?;
-            let helpers = around.helpers.clone();
+            let children = around.children.clone();
             // Somebody must take note of its end, whenever that is.
             std::thread::spawn(move || {
                 use std::os::fd::AsFd as _;
                 let _ = waitid(WaitId::PidFd(spawned.handle.as_fd()), WaitIdOptions::EXITED);
-                helpers.with(|helpers| helpers.remove(&spawned.pid));
+                children.with(|known| known.remove(&spawned.pid));
             });
             Ok(())
         }
@@ -136,9 +125,9 @@ fn start(command: &[String], around: &Around) -> Result<Spawned, String> {
         stderr: dup(&around.outputs[1]),
         groups: around.group.as_ref().and_then(|group| group.entrances().ok()).unwrap_or_default(),
     };
-    around.helpers.with(|helpers| {
+    around.children.with(|known| {
         let spawned = spawn(&launch).map_err(|error| chain(&error))?;
-        helpers.insert(spawned.pid);
+        known.insert(spawned.pid);
         Ok(spawned)
     })
 }
@@ -171,7 +160,7 @@ fn run(command: &[String], within: Duration, around: &Around) -> Result<String, 
         // Nothing wakes for a process that is not waited for by the manager.
         std::thread::sleep(GLANCE);
     };
-    around.helpers.with(|helpers| helpers.remove(&spawned.pid));
+    around.children.with(|known| known.remove(&spawned.pid));
     why.map_or(Ok(ended), Err)
 }
 

@@ -145,6 +145,12 @@ impl Clients {
     }
 }
 
+/// Somebody may only look whether the lock is free: it is tried so often.
+const TRIES: u32 = 10;
+
+/// The pause between two tries.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// Takes the lock beside the socket.
 fn lock(path: &Utf8Path) -> Result<File, ServerError> {
     let failed = |source| ServerError::Listen { path: path.to_owned(), source };
@@ -152,11 +158,14 @@ fn lock(path: &Utf8Path) -> Result<File, ServerError> {
     let mut options = File::options();
     options.create(true).append(true).mode(0o600);
     let file = options.open(name).map_err(failed)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServerError::Taken { path: path.to_owned() }),
-        Err(error) => Err(failed(error.into())),
+    for _ in 0..TRIES {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(MOMENT),
+            Err(error) => return Err(failed(error.into())),
+        }
     }
+    Err(ServerError::Taken { path: path.to_owned() })
 }
 
 /// Takes away what a manager that was killed has left.
@@ -216,11 +225,17 @@ fn converse(stream: &UnixStream, manager: &Manager, on_end: &OnEnd) {
         if !matches!(read, Ok(length) if length > 0) {
             return;
         }
-        let answer = Answer::new(answer(&line, manager, on_end));
-        let Ok(mut text) = serde_json::to_vec(&answer) else { return };
-        text.push(b'\n');
-        let mut to = stream;
-        if to.write_all(&text).is_err() {
+        let (outcome, is_end) = answer(&line, manager);
+        let written = serde_json::to_vec(&Answer::new(outcome)).ok().map(|mut text| {
+            text.push(b'\n');
+            let mut to = stream;
+            to.write_all(&text)
+        });
+        // Whoever has asked for the end hears that it comes, before it does.
+        if is_end {
+            on_end();
+        }
+        if !matches!(written, Some(Ok(()))) {
             return;
         }
     }
@@ -232,21 +247,31 @@ struct Versioned {
     version: u32,
 }
 
-fn answer(line: &[u8], manager: &Manager, on_end: &OnEnd) -> Outcome {
+/// What comes of a request, and whether that asks for the end.
+fn answer(line: &[u8], manager: &Manager) -> (Outcome, bool) {
+    let request = match request(line) {
+        Ok(request) => request,
+        Err(why) => return (Outcome::Refused(why), false),
+    };
+    let is_end = request.task == Task::End;
+    (perform(request.task, manager), is_end)
+}
+
+fn request(line: &[u8]) -> Result<Request, String> {
     match serde_json::from_slice::<Versioned>(line) {
         Ok(Versioned { version }) if version > VERSION => {
-            return Outcome::Refused(format!(
+            return Err(format!(
                 "version {version} of the protocol is not spoken here, but {VERSION}"
             ));
         }
         Ok(_) => {}
-        Err(error) => return Outcome::Refused(format!("that is no request: {error}")),
+        Err(error) => return Err(format!("that is no request: {error}")),
     }
-    let request: Request = match serde_json::from_slice(line) {
-        Ok(request) => request,
-        Err(error) => return Outcome::Refused(format!("that is no request: {error}")),
-    };
-    let done = match request.task {
+    serde_json::from_slice(line).map_err(|error| format!("that is no request: {error}"))
+}
+
+fn perform(task: Task, manager: &Manager) -> Outcome {
+    let done = match task {
         Task::Define { definitions } => manager.define(definitions).map(|()| Done::Done),
         Task::Up { names } => manager.up(&names).map(|()| Done::Done),
         Task::Down { names } => manager.down(&names).map(|()| Done::Done),
@@ -257,10 +282,7 @@ fn answer(line: &[u8], manager: &Manager, on_end: &OnEnd) -> Outcome {
         Task::Settle { names, within } => {
             manager.settle(&names, Duration::from_millis(within)).map(Done::Instances)
         }
-        Task::End => {
-            on_end();
-            Ok(Done::Done)
-        }
+        Task::End => Ok(Done::Done),
     };
     done.map_or_else(Outcome::Error, Outcome::Ok)
 }

@@ -174,7 +174,7 @@ impl Loop {
             limits: definition.limits,
             outputs,
             surroundings: Arc::clone(&self.surroundings),
-            helpers: self.helpers.clone(),
+            children: self.children.clone(),
             cancellation: Cancellation::new().map_err(|error| error.to_string())?,
             group: instance.group.as_ref().map(|(group, _)| Arc::clone(group)),
         })

@@ -149,6 +149,7 @@ impl Instance {
             last_end: self.last_end.as_ref().map(ToString::to_string),
             last_ending: self.last_end.clone(),
             essential: self.definition.essential,
+            leaving: self.leaving,
             text: self.text.clone(),
             release: self.definition.release.clone(),
         }

@@ -23,6 +23,7 @@ use deploykit_core::traits::Look;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Does;
+use crate::children::Children;
 use crate::definition::Definition;
 use crate::machine::{News, Phase};
 use crate::policy::Ending;
@@ -129,6 +130,9 @@ pub struct InstanceStatus {
     /// When it ends, and is not started again, the manager has no business any more.
     #[serde(default)]
     pub essential: bool,
+    /// It is not defined any more, and is about to end.
+    #[serde(default)]
+    pub leaving: bool,
     /// What it says of itself by sd_notify.
     pub text: Option<String>,
     /// The release that it runs from.
@@ -170,6 +174,7 @@ enum Command {
     Want(Wish, Vec<String>, Sender<Result<(), ManagerError>>),
     Signal(i32, Vec<String>, Sender<Result<(), ManagerError>>),
     Reap,
+    Kill,
     /// What was done around an instance has ended.
     Acted(Acted),
     /// What was asked of an instance is answered.
@@ -224,6 +229,7 @@ enum Wish {
 pub struct Manager {
     commands: Sender<Command>,
     waker: Arc<Waker>,
+    children: Children,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -250,13 +256,14 @@ impl Manager {
         let surroundings: Arc<dyn Surroundings> = Arc::new(surroundings);
         let over = Over(Arc::clone(&surroundings));
         let told = Teller { commands: commands.clone(), waker: Arc::clone(&waker) };
-        let mut inner = Loop::new(surroundings, receiver, told, scope.into())?;
+        let children = Children::default();
+        let mut inner = Loop::new(surroundings, receiver, told, scope.into(), children.clone())?;
         let thread =
             std::thread::Builder::new().name("deploykit-processes".into()).spawn(move || {
                 let _over = over;
                 inner.run();
             })?;
-        Ok(Self { commands, waker, thread: Some(thread) })
+        Ok(Self { commands, waker, children, thread: Some(thread) })
     }
 
     /// Says what there is to run, all of it. What is not named any more is ended; what is named anew waits
@@ -302,11 +309,22 @@ impl Manager {
     }
 
     /// Takes note of the ends of processes that services had started, and whose parent this process has
-    /// become: it is the first of the host, or a subreaper (prctl(2)). To be called at every SIGCHLD. It
-    /// does not touch children of this process that share its session.
+    /// become: it is the first of the host, or a subreaper (prctl(2)). To be called at every SIGCHLD, by a
+    /// program that starts its own children by [`children`](Self::children) alone.
     pub fn reap(&self) {
         // At its end there is nothing to be done.
         let _ = self.send(Command::Reap);
+    }
+
+    /// The children of this process, beside those of the services.
+    pub fn children(&self) -> &Children {
+        &self.children
+    }
+
+    /// Kills everything that runs, with all that it has started, and waits for nothing: for somebody who
+    /// has no patience any more.
+    pub fn kill(&self) {
+        let _ = self.send(Command::Kill);
     }
 
     /// Sends a signal to their main processes.

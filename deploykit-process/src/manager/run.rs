@@ -11,8 +11,8 @@ use super::poll::{Poll, Timer, Token, after};
 use super::start::Prepared;
 use super::start::random;
 use super::{Command, InstanceStatus, ManagerError, Surroundings, Teller, Wish};
-use crate::action::Helpers;
 use crate::cgroup::Groups;
+use crate::children::Children;
 use crate::definition::{Definition, Readiness};
 use crate::machine::{Act, Happened, News};
 use crate::policy::Ending;
@@ -56,8 +56,8 @@ pub(super) struct Loop {
     commands: Receiver<Command>,
     /// For threads that have something to tell.
     pub(super) teller: Teller,
-    /// The processes that threads have started and wait for.
-    pub(super) helpers: Helpers,
+    /// The processes that others have started and wait for.
+    pub(super) children: Children,
     /// Where control groups are made, and what their names begin with.
     pub(super) groups: Groups,
     pub(super) prefix: String,
@@ -85,6 +85,7 @@ impl Loop {
         commands: Receiver<Command>,
         teller: Teller,
         scope: String,
+        children: Children,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.watch(&*teller.waker, ASKED)?;
@@ -96,7 +97,7 @@ impl Loop {
             surroundings,
             commands,
             teller,
-            helpers: Helpers::default(),
+            children,
             groups: Groups::find(),
             prefix: prefix(&scope),
             begin: Instant::now(),
@@ -174,7 +175,8 @@ impl Loop {
             Command::Acted(acted) => self.acted(acted),
             Command::Answered(answered) => self.answered(answered),
             Command::Wrote(id, marker) => self.wrote(id, &marker),
-            Command::Reap => self.reap_strangers(),
+            Command::Reap => self.reap_others(),
+            Command::Kill => self.kill_all(),
             Command::Status(reply) => drop(reply.send(self.status_of(&[]))),
             Command::Settle(names, until, reply) => {
                 let timer = self.poll.at(until, ASKED);
@@ -321,17 +323,7 @@ impl Loop {
         match act {
             Act::Spawn => self.begin_start(id),
             Act::Ask => self.begin_stop(id),
-            Act::Kill => {
-                self.break_off(id);
-                let Some(instance) = self.instances.get_mut(&id) else { return };
-                if let Some(process) = &mut instance.process {
-                    process.is_killed = true;
-                    super::stop::kill(process);
-                }
-                if let Some((group, _)) = &instance.group {
-                    group.kill();
-                }
-            }
+            Act::Kill => self.kill_now(id),
             Act::Timer(time) => {
                 if let Some(timer) = instance.timer.take() {
                     self.poll.cancel(timer);

@@ -81,26 +81,41 @@ fn ending_of(process: &Process) -> Option<Ending> {
 }
 
 impl Loop {
-    /// Takes note of the ends of processes that services have left to this one. Its own children share
-    /// its session, and those of the manager are waited for by their descriptors.
-    pub(super) fn reap_strangers(&self) {
-        let own = std::process::id();
-        let Some(session) = table::row(own).map(|row| row.session) else { return };
-        // None of them begins or ends meanwhile.
-        self.helpers.with(|helpers| self.reap_all_but(helpers, own, session));
+    /// Takes note of the ends of processes that others have left to this one. Those of the manager are waited
+    /// for by their descriptors.
+    pub(super) fn reap_others(&self) {
+        let of_instances: BTreeSet<u32> = self
+            .instances
+            .values()
+            .filter_map(|one| one.process.as_ref())
+            .map(|process| process.pid)
+            .collect();
+        self.children.reap_others(&|pid| of_instances.contains(&pid));
     }
 
-    fn reap_all_but(&self, helpers: &BTreeSet<u32>, own: u32, session: u32) {
-        let is_known = |pid: u32| {
-            let mut processes = self.instances.values().filter_map(|one| one.process.as_ref());
-            helpers.contains(&pid) || processes.any(|one| one.pid == pid)
-        };
-        let is_stranger = |row: &Row| row.is_dead && row.session != session && !is_known(row.pid);
-        for row in table::children(own).into_iter().filter_map(table::row).filter(is_stranger) {
-            if let Some(pid) = i32::try_from(row.pid).ok().and_then(rustix::process::Pid::from_raw)
-            {
-                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    /// Kills everything that runs, and waits for nothing that it was asked for.
+    pub(super) fn kill_all(&mut self) {
+        let ids: Vec<Id> = self.instances.keys().copied().collect();
+        for id in ids {
+            self.kill_now(id);
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            let ended = instance.process.as_mut().and_then(|process| process.ended.as_mut());
+            if let Some(ended) = ended {
+                ended.look = Some(self.poll.at(Instant::now(), Self::look_again(id)));
             }
+        }
+    }
+
+    /// Kills what there is of an instance.
+    pub(super) fn kill_now(&mut self, id: Id) {
+        self.break_off(id);
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        if let Some(process) = &mut instance.process {
+            process.is_killed = true;
+            kill(process);
+        }
+        if let Some((group, _)) = &instance.group {
+            group.kill();
         }
     }
 

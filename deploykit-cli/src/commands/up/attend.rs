@@ -5,13 +5,14 @@ use std::time::Duration;
 use deploykit::process::Exit as Ended;
 use deploykit::supervisor::machine::{News, Phase};
 use deploykit::supervisor::policy::Ending;
-use deploykit::supervisor::{Happening, InstanceStatus, Manager, ManagerError, end_strangers};
+use deploykit::supervisor::{Children, Happening, InstanceStatus, Manager, ManagerError};
 use serde_json::json;
 
 use super::heard::Heard;
-use super::{Up, keep, warn};
+use super::{Up, keep};
 use crate::exit::Exit;
 use crate::render::error::CliError;
+use crate::render::json;
 use crate::render::text::clean;
 
 /// How often it is looked whether somebody wants an end meanwhile.
@@ -40,21 +41,19 @@ pub(super) fn settled(
 impl Up<'_> {
     /// Looks after what runs. The exit code, when it is over.
     pub(super) fn attend(&self) -> Result<Exit, CliError> {
-        keep::begin(self.shell, self.application);
-        if let Some(follower) = &self.follower {
-            follower.let_go();
-        }
+        keep::begin(self.shell, self.application, self.supervision.manager().children());
+        self.follower.let_go();
         // What has happened before is seen now: it may have been the end of an essential one.
         if let Some(exit) = self.essential_end() {
             return Ok(exit);
         }
         for heard in &self.heard {
             match heard {
-                Heard::Reload => keep::reload(self.shell),
+                Heard::Reload => keep::reload(self.shell, self.supervision.manager().children()),
                 Heard::End => return Ok(Exit::DONE),
                 Heard::Happening(Happening::EndAsked) => return Ok(Exit::DONE),
                 Heard::Happening(Happening::Over) => break,
-                Heard::Happening(Happening::Log(what)) => warn(self.shell, &what),
+                Heard::Happening(Happening::Log(what)) => self.warn(&what),
                 Heard::Happening(Happening::News { instance, news }) => {
                     self.tell(&instance, &news);
                     let may_be_over = matches!(news, News::Done | News::ExitedNoRetry { .. });
@@ -71,16 +70,19 @@ impl Up<'_> {
 
     fn tell(&self, instance: &str, news: &News) {
         if self.shell.global.json {
-            return self.shell.print_json(&json!({ "by": instance, "news": news }));
+            let value = json!({ "by": instance, "news": news });
+            return self.follower.tell(&json::line(&value, &self.shell.masker));
         }
-        let told = match news {
-            News::Ready if !self.shell.global.verbose => return,
-            News::ExitedNoRetry { .. } | News::Unwell { .. } | News::ExitedRetry { .. } => {
-                return warn(self.shell, &clean(&format!("{instance} {news}")));
-            }
-            _ => clean(&format!("{instance} {news}")),
-        };
-        self.shell.note(&told);
+        let text = clean(&format!("{instance} {news}"));
+        match news {
+            News::Ready if !self.shell.global.verbose => {}
+            News::ExitedNoRetry { .. }
+            | News::ExitedRetry { .. }
+            | News::WatchFailed { .. }
+            | News::NotLimited { .. }
+            | News::Unwell { .. } => self.warn(&text),
+            _ => self.note(&text),
+        }
     }
 
     /// The exit code, when a service has ended, and is not started again, whose end is that of all.
@@ -93,7 +95,7 @@ impl Up<'_> {
         };
         let one = all.iter().find(has_ended)?;
         let end = one.last_end.as_deref().unwrap_or("has ended");
-        self.shell.note(&clean(&format!("{} is essential, and {end}: ending.", one.name)));
+        self.note(&clean(&format!("{} is essential, and {end}: ending.", one.name)));
         Some(match &one.last_ending {
             Some(Ending::Ended(Ended::Code(code))) => {
                 Exit::of_service(u8::try_from(*code).unwrap_or(1))
@@ -108,9 +110,9 @@ impl Up<'_> {
 }
 
 /// Ends what services have left that this process has become the parent of.
-pub(super) fn end_what_is_left() {
+pub(super) fn end_what_is_left(children: &Children) {
     let begun = std::time::Instant::now();
-    while begun.elapsed() < STUCK && end_strangers() {
+    while begun.elapsed() < STUCK && children.end_others() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }

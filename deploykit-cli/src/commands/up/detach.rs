@@ -14,6 +14,7 @@ use deploykit::{Application, DeployRequest, Step};
 use super::super::deploy::conclude;
 use super::super::supervise::{failed, rows, settled};
 use super::keep::own;
+use super::wait;
 use crate::args::UpArgs;
 use crate::exit::Exit;
 use crate::render::error::CliError;
@@ -22,6 +23,9 @@ use crate::shell::Shell;
 
 /// How often it is looked whether it answers.
 const GLANCE: Duration = Duration::from_millis(10);
+
+/// What it tells is kept in files that are not much longer.
+const LONGEST: u64 = 1 << 20;
 
 /// So long the services have to start while somebody waits for them.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,9 +36,9 @@ pub(super) fn detached(
     args: &UpArgs,
 ) -> Result<Exit, CliError> {
     let path = socket(application.layout());
-    let (mut client, is_new) = match Client::connect(&path) {
-        Ok(client) => (client, false),
-        Err(_) => (start(shell, application, &path)?, true),
+    let (mut client, is_new) = match wait::for_somebody(&path) {
+        Some(client) => (client, false),
+        None => (start(shell, application, &path)?, true),
     };
     if !is_new {
         shell.note("It is up already.");
@@ -90,6 +94,9 @@ fn open(application: &Application, log: &Utf8PathBuf) -> std::io::Result<(File, 
     use std::os::unix::fs::DirBuilderExt as _;
     let mut private = std::fs::DirBuilder::new();
     private.recursive(true).mode(0o700).create(application.layout().private())?;
+    if log.metadata().is_ok_and(|file| file.len() > LONGEST) {
+        std::fs::rename(log, log.with_extension("log.1"))?;
+    }
     let mut file = File::options().create(true).append(true).mode(0o600).open(log)?;
     let begin = file.seek(SeekFrom::End(0))?;
     Ok((file, begin))

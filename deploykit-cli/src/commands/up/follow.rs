@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use deploykit::supervisor::log::{Echo, Stream};
 use deploykit::{Masker, Timestamp};
@@ -17,6 +17,9 @@ use crate::render::text::clean;
 /// services: everything is in their logs.
 const MOST: usize = 16 << 20;
 
+/// So long a reader may read nothing at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How lines are shown.
 #[derive(Debug, Clone)]
 pub(super) struct Manner {
@@ -30,7 +33,6 @@ pub(super) struct Manner {
 #[derive(Debug)]
 pub(super) struct Follower {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,15 +50,28 @@ struct State {
     /// Nothing is shown yet.
     is_held: bool,
     is_over: bool,
+    /// All of it is shown.
+    is_done: bool,
 }
 
-/// Whole lines of one service.
+/// Something to be shown.
 #[derive(Debug)]
-struct Piece {
-    name: String,
-    stream: Stream,
-    at: Timestamp,
-    lines: Vec<u8>,
+enum Piece {
+    /// Whole lines of one service.
+    Lines { name: String, stream: Stream, at: Timestamp, lines: Vec<u8> },
+    /// A result of ours.
+    Told(String),
+    /// What else there is to say.
+    Said(String),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Lines { lines, .. } => lines.len(),
+            Self::Told(text) | Self::Said(text) => text.len(),
+        }
+    }
 }
 
 impl Shared {
@@ -64,17 +79,26 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, name: &str, stream: Stream, lines: &[u8]) {
+    fn push(&self, piece: Piece) {
         let mut state = self.state();
-        if state.bytes + lines.len() > MOST {
-            state.dropped += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if state.bytes + piece.len() > MOST {
+            state.dropped += match &piece {
+                Piece::Lines { lines, .. } => {
+                    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+                }
+                _ => 1,
+            };
             return;
         }
-        state.bytes += lines.len();
-        let (name, lines, at) = (name.to_owned(), lines.to_vec(), Timestamp::now());
-        state.waiting.push_back(Piece { name, stream, at, lines });
+        state.bytes += piece.len();
+        state.waiting.push_back(piece);
         drop(state);
-        self.changed.notify_one();
+        self.changed.notify_all();
+    }
+
+    fn push_lines(&self, name: &str, stream: Stream, lines: &[u8]) {
+        let (name, lines, at) = (name.to_owned(), lines.to_vec(), Timestamp::now());
+        self.push(Piece::Lines { name, stream, at, lines });
     }
 
     /// What comes next, and how many lines were dropped before the one after it; nothing at the end.
@@ -84,7 +108,7 @@ impl Shared {
             let may_show = !state.is_held || state.is_over;
             let next = if may_show { state.waiting.pop_front() } else { None };
             if let Some(piece) = next {
-                state.bytes -= piece.lines.len();
+                state.bytes -= piece.len();
                 let dropped =
                     if state.waiting.is_empty() { std::mem::take(&mut state.dropped) } else { 0 };
                 return Some((piece, dropped));
@@ -98,62 +122,88 @@ impl Shared {
 }
 
 impl Follower {
-    /// Begins. Nothing is shown until it is let go.
-    pub(super) fn start(output: Output, manner: Manner) -> std::io::Result<Self> {
+    /// Begins. Nothing of the services is shown until it is let go.
+    pub(super) fn start(output: Output, errors: Output, manner: Manner) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         shared.state().is_held = true;
         let own = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("follow".into()).spawn(move || {
+        std::thread::Builder::new().name("follow".into()).spawn(move || {
             while let Some((piece, dropped)) = own.next() {
-                let mut text = show(&piece, &manner);
-                if dropped > 0 {
-                    text.push_str(&missing(dropped, &manner));
+                match piece {
+                    Piece::Lines { name, stream, at, lines } => {
+                        output.write(&show(&name, stream, at, &lines, &manner));
+                    }
+                    Piece::Told(text) => output.line(&text),
+                    Piece::Said(text) => errors.line(&text),
                 }
-                output.write(&text);
+                if dropped > 0 {
+                    output.write(&missing(dropped, &manner));
+                }
             }
+            own.state().is_done = true;
+            own.changed.notify_all();
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared })
     }
 
     /// Where it is told of lines.
     pub(super) fn echo(&self) -> Echo {
         let shared = Arc::clone(&self.shared);
-        Echo::new(move |name, stream, lines| shared.push(name, stream, lines))
+        Echo::new(move |name, stream, lines| shared.push_lines(name, stream, lines))
+    }
+
+    /// Shows a result.
+    pub(super) fn tell(&self, line: &str) {
+        self.shared.push(Piece::Told(line.to_owned()));
+    }
+
+    /// Shows what else there is to say.
+    pub(super) fn say(&self, line: &str) {
+        self.shared.push(Piece::Said(line.to_owned()));
     }
 
     /// Nothing else is shown at the moment.
     pub(super) fn let_go(&self) {
         self.shared.state().is_held = false;
-        self.shared.changed.notify_one();
+        self.shared.changed.notify_all();
     }
-}
 
-impl Drop for Follower {
-    /// Shows the rest.
-    fn drop(&mut self) {
-        self.shared.state().is_over = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+    /// Shows the rest, as far as somebody reads it.
+    pub(super) fn end(self) {
+        let mut state = self.shared.state();
+        state.is_over = true;
+        self.shared.changed.notify_all();
+        let (mut bytes, mut since) = (state.bytes, Instant::now());
+        // A reader that is slow is waited for, one that does not read is not.
+        while !state.is_done && since.elapsed() < PATIENCE {
+            let (now, _) = self
+                .shared
+                .changed
+                .wait_timeout(state, Duration::from_millis(50))
+                .unwrap_or_else(PoisonError::into_inner);
+            state = now;
+            if state.bytes < bytes {
+                (bytes, since) = (state.bytes, Instant::now());
+            }
         }
     }
 }
 
-fn show(piece: &Piece, manner: &Manner) -> String {
-    let text = String::from_utf8_lossy(&piece.lines);
+fn show(name: &str, stream: Stream, at: Timestamp, lines: &[u8], manner: &Manner) -> String {
+    let text = String::from_utf8_lossy(lines);
     let one = |line: &str| {
         let line = manner.masker.mask(line);
         if manner.json {
             let value = json!({
-                "at": piece.at,
-                "by": piece.name,
-                "stream": piece.stream.as_str(),
+                "at": at,
+                "by": name,
+                "stream": stream.as_str(),
                 "line": line,
             });
             return format!("{}\n", json::line(&value, &manner.masker));
         }
         if manner.prefix {
-            let name = manner.paint.name(&format!("{}:", clean(&piece.name)));
+            let name = manner.paint.name(&format!("{}:", clean(name)));
             format!("{name} {}\n", clean(&line))
         } else {
             format!("{line}\n")
@@ -177,8 +227,7 @@ mod tests {
     use super::*;
 
     fn shown(manner: &Manner, lines: &str) -> String {
-        let (name, at) = ("web@1".to_owned(), Timestamp::from_millis(0));
-        show(&Piece { name, stream: Stream::Out, at, lines: lines.into() }, manner)
+        show("web@1", Stream::Out, Timestamp::from_millis(0), lines.as_bytes(), manner)
     }
 
     #[test]
@@ -199,7 +248,7 @@ mod tests {
         let shared = Shared::default();
         let mebibyte = [vec![b'x'; (1 << 20) - 1], vec![b'\n']].concat();
         for _ in 0..20 {
-            shared.push("web", Stream::Out, &mebibyte);
+            shared.push_lines("web", Stream::Out, &mebibyte);
         }
         shared.state().is_over = true;
         let mut all = Vec::new();

@@ -5,7 +5,6 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 
 use deploykit::supervisor::{Happening, Manager};
-use deploykit::{Cancellation, Cause};
 use nix::sys::signal::Signal;
 use signal_hook::iterator::Signals;
 
@@ -36,11 +35,9 @@ impl Ends {
     }
 }
 
-/// Hears signals from now on, in a thread that ends with the program. A deployment that goes on is ended by
-/// `cancellation`.
+/// Hears signals from now on, in a thread that ends with the program.
 pub(super) fn signals(
     heard: Sender<Heard>,
-    cancellation: Cancellation,
     manager: Arc<OnceLock<Weak<Manager>>>,
 ) -> std::io::Result<Ends> {
     let wanted = [
@@ -74,21 +71,12 @@ pub(super) fn signals(
                 Signal::SIGHUP if !has_terminal() => drop(heard.send(Heard::Reload)),
                 _ => {
                     counted.0.fetch_add(1, Ordering::SeqCst);
-                    cancellation.cancel(cause(signal));
                     let _ = heard.send(Heard::End);
                 }
             }
         }
     })?;
     Ok(ends)
-}
-
-fn cause(signal: Signal) -> Cause {
-    match signal {
-        Signal::SIGINT => Cause::Interrupt,
-        Signal::SIGHUP => Cause::HangUp,
-        _ => Cause::Terminate,
-    }
 }
 
 /// Whether this process belongs to a terminal: who hangs up there wants an end.

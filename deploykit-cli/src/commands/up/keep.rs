@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use camino::Utf8Path;
+use deploykit::supervisor::{Attended, Children};
 use deploykit::{Application, Layout};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use super::warn;
+use crate::args::ColorWhen;
 use crate::shell::Shell;
 
 /// This program, about the same application.
@@ -24,35 +25,46 @@ pub(super) fn own(shell: &Shell) -> std::io::Result<Command> {
     Ok(command)
 }
 
+/// How it is to tell what it does: as this one was told.
+pub(super) fn manner(shell: &Shell) -> Vec<&'static str> {
+    let global = &shell.global;
+    let flags = [(global.json, "--json"), (global.quiet, "-q"), (global.verbose, "-v")];
+    let color = match global.color {
+        ColorWhen::Auto => None,
+        ColorWhen::Always => Some("--color=always"),
+        ColorWhen::Never => Some("--color=never"),
+    };
+    let given = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
+    given.chain(color).collect()
+}
+
 /// Puts right what was broken off.
-pub(super) fn recover(shell: &Shell) {
-    let ran = own(shell).and_then(|mut command| command.args(["-q", "recover"]).status());
-    if let Err(error) = ran {
-        warn(shell, &format!("what was broken off cannot be put right: {error}"));
+pub(super) fn recover(shell: &Shell, children: &Children) {
+    // It tells itself what goes wrong.
+    if let Ok(mut command) = own(shell) {
+        let _ = children.start(command.args(["-q", "recover"])).map(Attended::wait);
     }
 }
 
 /// Brings the services to the changed configuration.
-pub(super) fn reload(shell: &Shell) {
-    let child = own(shell).and_then(|mut command| command.arg("reload").spawn());
-    match child {
-        // It is taken note of when it ends.
-        Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
-        Err(error) => warn(shell, &format!("the configuration cannot be read again: {error}")),
+pub(super) fn reload(shell: &Shell, children: &Children) {
+    let child = own(shell).and_then(|mut command| children.start(command.arg("reload")));
+    if let Ok(child) = child {
+        std::thread::spawn(move || child.wait());
     }
 }
 
 /// Begins to look after deployments that are broken off, and for something new where that is wanted. It
 /// ends with the program.
-pub(super) fn begin(shell: &Shell, application: &Application) {
+pub(super) fn begin(shell: &Shell, application: &Application, children: &Children) {
     let timers = &application.config().timers;
     let (every, layout) = (timers.recover.get(), application.layout().clone());
     let again = application.clone();
     let run = |arguments: &'static [&'static str]| {
-        let command = own(shell);
+        let (command, children) = (own(shell), children.clone());
         command.map(|mut command| {
             command.args(arguments);
-            move || drop(command.status())
+            move || drop(children.start(&mut command).map(Attended::wait))
         })
     };
     let Ok(mut put_right) = run(&["-q", "recover"]) else { return };

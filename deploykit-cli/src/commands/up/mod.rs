@@ -6,15 +6,16 @@ mod follow;
 mod heard;
 mod keep;
 mod notify;
+pub(super) mod wait;
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use deploykit::supervisor::control::ServerError;
-use deploykit::supervisor::{Supervision, SupervisionError};
-use deploykit::{Application, Cancellation, DeployRequest, ErrorKind, Step};
+use deploykit::supervisor::{InstanceStatus, Supervision, SupervisionError, socket};
+use deploykit::{Application, ErrorKind};
 
-use super::deploy::conclude;
 use crate::args::UpArgs;
 use crate::exit::Exit;
 use crate::render::error::{CliError, warning};
@@ -22,6 +23,11 @@ use crate::render::text::count;
 use crate::shell::Shell;
 use follow::{Follower, Manner};
 use heard::{Ends, Heard};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+/// How often it is looked whether a deployment has ended that is waited for.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// `deploykit up`
 pub(super) fn up(shell: &mut Shell, args: &UpArgs) -> Result<Exit, CliError> {
@@ -69,10 +75,9 @@ struct Up<'a> {
     shell: &'a Shell,
     application: &'a Application,
     supervision: Supervision,
-    follower: Option<Follower>,
+    follower: Follower,
     heard: Receiver<Heard>,
     ends: Ends,
-    cancellation: Cancellation,
 }
 
 impl<'a> Up<'a> {
@@ -83,9 +88,8 @@ impl<'a> Up<'a> {
     ) -> Result<Self, CliError> {
         let failed = |error: std::io::Error| CliError::io("cannot begin", &error);
         let (tell, heard) = channel();
-        let cancellation = Cancellation::new().map_err(failed)?;
         let manager = Arc::new(OnceLock::new());
-        let ends = heard::signals(tell.clone(), cancellation.clone(), Arc::clone(&manager));
+        let ends = heard::signals(tell.clone(), Arc::clone(&manager));
         let ends = ends.map_err(failed)?;
         deploykit::supervisor::cgroup::make_room();
         // What a service leaves becomes a child of this process, and ends with it.
@@ -98,22 +102,39 @@ impl<'a> Up<'a> {
             paint: shell.paint(),
             masker: shell.masker.clone(),
         };
-        let follower = shows.then(|| Follower::start(shell.io.stdout.clone(), manner));
-        let follower = follower.transpose().map_err(failed)?;
-        let echo = follower.as_ref().map(Follower::echo);
+        let follower = Follower::start(shell.io.stdout.clone(), shell.io.stderr.clone(), manner);
+        let follower = follower.map_err(failed)?;
+        let echo = shows.then(|| follower.echo());
         let on_happening = move |what| drop(tell.send(Heard::Happening(what)));
-        let supervision = Supervision::begin(application, echo, on_happening);
+        let supervision = wait::for_turn(&socket(application.layout()), &ends, || {
+            Supervision::begin(application, echo.clone(), on_happening.clone())
+        });
         let supervision = supervision.map_err(|error| unsupervised(&error))?;
         let _ = manager.set(Arc::downgrade(supervision.manager()));
-        let up = Self { shell, application, supervision, follower, heard, ends, cancellation };
+        let up = Self { shell, application, supervision, follower, heard, ends };
         up.tell_what_was_left();
         Ok(up)
+    }
+
+    /// Tells something that is worth knowing. Nobody waits until it is read.
+    fn note(&self, text: &str) {
+        if !self.shell.global.quiet && !self.shell.global.json {
+            self.follower.say(&self.shell.masker.mask(text));
+        }
+    }
+
+    /// Tells of something that is not as it should be.
+    fn warn(&self, message: &str) {
+        if !self.shell.global.json {
+            let paint = self.shell.error_paint();
+            self.follower.say(&warning(message, paint, &self.shell.masker));
+        }
     }
 
     fn tell_what_was_left(&self) {
         for left in self.supervision.left() {
             let what = left.instance.as_deref().unwrap_or("a process");
-            self.shell.note(&format!(
+            self.note(&format!(
                 "ended {what} (process {}), which an earlier `up` had left",
                 left.pid
             ));
@@ -126,7 +147,7 @@ impl<'a> Up<'a> {
             Ok(active) => active,
             // A deployment brings them here.
             Err(error @ SupervisionError::Elsewhere { .. }) => {
-                self.shell.note(&format!("{error}: `deploykit deploy` brings them to this one"));
+                self.note(&format!("{error}: `deploykit deploy` brings them to this one"));
                 notify::ready();
                 return Ok(Exit::DONE);
             }
@@ -136,7 +157,7 @@ impl<'a> Up<'a> {
             self.settle();
             self.recover();
         } else if args.no_deploy {
-            self.shell.note("Nothing is active: `deploykit deploy` starts the services.");
+            self.note("Nothing is active: `deploykit deploy` starts the services.");
         } else {
             let exit = self.deploy()?;
             if exit != Exit::DONE {
@@ -147,18 +168,35 @@ impl<'a> Up<'a> {
         Ok(Exit::DONE)
     }
 
+    /// Deploys first. That is a process of its own, so that what its build leaves is nobody's here.
     fn deploy(&self) -> Result<Exit, CliError> {
-        let live = self.shell.live_under(self.cancellation.clone())?;
-        live.expect(Step::Resolve);
-        let result = self.application.deploy(&live.ctx, &DeployRequest::default());
-        Ok(conclude(self.shell, &live.end(result)?))
+        let failed = |error: std::io::Error| CliError::io("cannot deploy", &error);
+        let mut command = keep::own(self.shell).map_err(failed)?;
+        command.args(keep::manner(self.shell)).arg("deploy");
+        let mut child =
+            self.supervision.manager().children().start(&mut command).map_err(failed)?;
+        let mut is_told = false;
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                let by_signal = std::os::unix::process::ExitStatusExt::signal(&status);
+                let code = status.code().or(by_signal.map(|signal| 128 + signal));
+                let code = code.and_then(|code| u8::try_from(code).ok());
+                return Ok(code.map_or(Exit::FAILED, Exit::of_service));
+            }
+            // One that was typed at a terminal it has heard itself; a second one changes nothing.
+            if self.ends.is_asked() && !std::mem::replace(&mut is_told, true) {
+                let pid = i32::try_from(child.id()).unwrap_or(0);
+                let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            std::thread::sleep(GLANCE);
+        }
     }
 
     /// Puts right what was broken off while nobody ran the services.
     fn recover(&self) {
         let is_open = self.application.state().is_ok_and(|state| !state.open.is_empty());
         if is_open && !self.ends.is_asked() {
-            keep::recover(self.shell);
+            keep::recover(self.shell, self.supervision.manager().children());
         }
     }
 
@@ -167,18 +205,20 @@ impl<'a> Up<'a> {
         let is_over = || self.ends.is_asked();
         let Ok(all) = attend::settled(self.supervision.manager(), &is_over) else { return };
         let running = all.iter().filter(|one| one.pid.is_some()).count();
-        self.shell.note(&format!("{} of {} run.", running, count(all.len() as u64, "instance")));
+        self.note(&format!("{} of {} run.", running, count(all.len() as u64, "instance")));
     }
 
     fn end(self) {
-        let Self { shell, supervision, follower, ends, .. } = self;
         notify::stopping();
-        if supervision.manager().status().is_ok_and(|all| all.iter().any(|one| one.pid.is_some())) {
-            shell.note("Ending the services.");
+        let runs = |one: &InstanceStatus| one.pid.is_some();
+        if self.supervision.manager().status().is_ok_and(|all| all.iter().any(runs)) {
+            self.note("Ending the services.");
         }
+        let Self { supervision, follower, ends, .. } = self;
+        let children = supervision.manager().children().clone();
         supervision.end(&|| ends.is_impatient());
-        attend::end_what_is_left();
-        drop(follower);
+        attend::end_what_is_left(&children);
+        follower.end();
     }
 }
 
@@ -192,11 +232,4 @@ fn unsupervised(error: &SupervisionError) -> CliError {
         _ => (ErrorKind::Failed, None),
     };
     CliError::of(kind, error, hint)
-}
-
-/// Tells of something that is not as it should be.
-fn warn(shell: &Shell, message: &str) {
-    if !shell.global.json {
-        shell.tell(&warning(message, shell.error_paint(), &shell.masker));
-    }
 }

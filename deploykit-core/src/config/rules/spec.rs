@@ -53,7 +53,6 @@ fn numbers(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
         }
     }
     rules.longer_than_nothing(&at("start_timeout"), service.start_timeout);
-    rules.longer_than_nothing(&at("stop_timeout"), service.stop_timeout);
     if let Some(watchdog) = service.watchdog {
         rules.longer_than_nothing(&at("watchdog"), watchdog);
     }

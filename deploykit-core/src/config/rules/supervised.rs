@@ -53,6 +53,10 @@ pub(super) fn check(
             rules.wrong(&[path, &["logs"]].concat(), why, Some(hint));
         }
     }
+    if under_systemd {
+        // systemd would wait without an end; `deploykit up` kills it at once.
+        rules.longer_than_nothing(&[path, &["stop_timeout"]].concat(), service.stop_timeout);
+    }
     ready(rules, path, service, under_systemd);
     numbers(rules, path, service);
 }

@@ -1,6 +1,6 @@
 //! Lists of actions.
 
-use super::super::action::{Action, ActionList, Verb};
+use super::super::action::{Action, ActionList, Expected, Verb};
 use super::super::settings::AngelizeService;
 use super::Notes;
 use super::program::{Known, shell_action};
@@ -72,6 +72,23 @@ impl Reading<'_, '_> {
                 self.notes.left_out(self.setting, format!("left out: {error}{hint}"));
                 return None;
             }
+        };
+        let is_no_status = |action: &Action| {
+            let is_http = action.verbs.iter().any(|verb| matches!(verb, Verb::Http | Verb::Https));
+            let status =
+                matches!(action.expected, Expected::Code(code) if (100..=599).contains(&code));
+            is_http && !status
+        };
+        let (action, doubt) = match doubt {
+            Some(doubt) if is_no_status(&action) => {
+                let what = format!(
+                    "the end of `{text}` is no http status: it stays with the address, where Angelize \
+                     takes it for the expected result, which never comes"
+                );
+                self.notes.changed(self.setting, what);
+                (Action::parse(&doubt.whole).map_or(action, |(whole, _)| whole), None)
+            }
+            doubt => (action, doubt),
         };
         if let Some(doubt) = doubt {
             self.notes.changed(self.setting, doubt.to_string());

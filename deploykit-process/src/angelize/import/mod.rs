@@ -68,7 +68,7 @@ pub fn import(settings: &AngelizeSettings) -> Imported {
     let mut notes = Vec::new();
     let mut names = BTreeSet::new();
     lines.comment(
-        "Written from the settings of Angelize. What became of each: docs/maintain/angelize.md",
+        "Written from the settings of Angelize. What became of each: docs/use/angelize.md",
     );
     globals::note(settings, &mut notes);
     for service in &settings.services {
@@ -81,9 +81,9 @@ pub fn import(settings: &AngelizeSettings) -> Imported {
 
 /// The name of a service, of such characters as a unit may have, and not taken by another.
 fn name(service: &AngelizeService, taken: &mut BTreeSet<String>, notes: &mut Vec<Note>) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '-' };
     let base: String = service.name.chars().map(plain).collect();
-    let base = base.trim_matches(['-', '.']);
+    let base = base.trim_matches('-');
     let base = if base.is_empty() { "service" } else { base };
     let mut name = base.to_owned();
     for number in 2.. {

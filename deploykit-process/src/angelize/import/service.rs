@@ -207,8 +207,14 @@ impl Writer<'_> {
                 self.lines.text("backoff", "ladder");
             }
         }
-        if !self.service.abort_exit_codes.is_empty() {
-            let codes: Vec<_> = self.service.abort_exit_codes.iter().map(i32::to_string).collect();
+        let (codes, never): (Vec<i32>, Vec<i32>) =
+            self.service.abort_exit_codes.iter().partition(|code| (0..=255).contains(*code));
+        if let Some(code) = never.first() {
+            let text = format!("left out {code}: no process exits with it");
+            self.notes.changed("AbortExitCodes", text);
+        }
+        if !codes.is_empty() {
+            let codes: Vec<_> = codes.iter().map(i32::to_string).collect();
             self.lines.entry("no_restart_codes", &format!("[{}]", codes.join(", ")));
         }
     }
