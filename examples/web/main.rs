@@ -1,11 +1,8 @@
-//! A small web service that is built with `rustc` alone, and what deploykit needs to run it:
+//! A small web service that is built with `rustc` alone:
 //!
 //! ```text
 //! rustc -O --edition 2024 -o web main.rs
-//! ./web serve      serves until it is ended
-//! ./web start      starts `serve` in the background and returns when it listens
-//! ./web stop       ends that
-//! ./web status     exits with 0 if it runs, with 3 if not
+//! ./web      serves until it is ended
 //! ```
 //!
 //! It answers `/` with a greeting and `/health` with JSON in which its revision stands, so that a
@@ -14,26 +11,15 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 use std::{env, fs, io, thread};
 
 /// Where it listens, unless `PORT` says otherwise.
 const PORT: u16 = 47831;
 
-/// The file with the number of the process, beside the releases: each of them must find it.
-const PID_FILE: &str = "../../web.pid";
-
 fn main() -> ExitCode {
-    let result = match env::args().nth(1).as_deref() {
-        Some("serve") => serve(),
-        Some("start") => start(),
-        Some("stop") => stop(),
-        Some("status") => return ExitCode::from(if running().is_some() { 0 } else { 3 }),
-        _ => Err(io::Error::other("say one of: serve, start, stop, status")),
-    };
-    match result {
+    match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("web: {error}");
@@ -85,40 +71,4 @@ fn answer(mut stream: TcpStream, revision: &str) -> io::Result<()> {
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
          Connection: close\r\n\r\n{body}"
     )
-}
-
-fn start() -> io::Result<()> {
-    let mut child = Command::new(env::current_exe()?)
-        .arg("serve")
-        .stdin(Stdio::null())
-        .process_group(0)
-        .spawn()?;
-    fs::write(PID_FILE, child.id().to_string())?;
-    let give_up = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(("127.0.0.1", port())).is_err() {
-        if let Some(status) = child.try_wait()? {
-            return Err(io::Error::other(format!("it did not start: {status}")));
-        }
-        if Instant::now() > give_up {
-            return Err(io::Error::other("it does not listen"));
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
-/// The number of the process, if it runs and is ours.
-fn running() -> Option<u32> {
-    let pid: u32 = fs::read_to_string(PID_FILE).ok()?.trim().parse().ok()?;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    command.ends_with(b"web\0serve\0").then_some(pid)
-}
-
-fn stop() -> io::Result<()> {
-    let Some(pid) = running() else { return Ok(()) };
-    Command::new("sh").arg("-c").arg(format!("kill {pid}")).status()?;
-    while running() == Some(pid) {
-        thread::sleep(Duration::from_millis(10));
-    }
-    fs::remove_file(PID_FILE)
 }

@@ -168,13 +168,13 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Ends the service of the demonstration, if it runs and is ours.
+    /// Ends what `up` runs here.
     fn drop(&mut self) {
-        let file = self.path.join("examples/demo/web.pid");
-        let Ok(pid) = std::fs::read_to_string(file) else { return };
-        let command = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
-        if command.ends_with(b"web\0serve\0") {
-            let _ = Command::new("sh").args(["-c", &format!("kill -9 {}", pid.trim())]).status();
+        for directory in [self.path.clone(), self.path.join("examples/demo")] {
+            if self.host.is_none() && directory.join(".deploykit/control").exists() {
+                let mut down = Command::new(env!("CARGO_BIN_EXE_deploykit"));
+                let _ = down.arg("down").current_dir(directory).output();
+            }
         }
     }
 }

@@ -111,7 +111,12 @@ fn install(
     let result = set.install(&live.ctx, force);
     let done = live.end_with(result).map_err(|error| failed(&error))?;
     tell(shell, &done);
-    if !application.config().service.services.is_empty() {
+    if deploykit::service_backend_name(application.config()) == "process" {
+        shell.note(
+            "systemd runs `deploykit up` from now on, which deploys when nothing is active: \
+             `deploykit ps` shows what it runs.",
+        );
+    } else if !application.config().service.services.is_empty() {
         shell.note("The services are started, or brought to what is new, by `deploykit deploy`.");
     }
     Ok(Exit::DONE)

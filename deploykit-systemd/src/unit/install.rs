@@ -140,6 +140,10 @@ fn start_timers(set: &UnitSet, ctx: &Context, bus: &Bus) -> Result<(), UnitError
         // One that runs already takes up its new times.
         manage(ctx, bus, "RestartUnit", &(timer.as_str(), "replace"), "start the timers")?;
     }
+    if let Some(up) = &set.up {
+        let what = "start what runs the services";
+        return Ok(manage(ctx, bus, "StartUnit", &(up.as_str(), "replace"), what)?);
+    }
     // From its first run on, its timer counts from the end of the last; before, every time that systemd
     // reads its files again it would begin to count anew.
     let first = super::timers::recover_service(&set.root);

@@ -17,13 +17,13 @@ pub use file::{Present, UnitFile};
 pub use install::Installed;
 pub(crate) use install::disable;
 pub(crate) use refresh::{file_of_another, refresh, stray_service_files, stray_units};
-pub(crate) use timers::{poll_timer, recover_timer};
+pub(crate) use timers::{poll_timer, recover_timer, up_service};
 
 use crate::access::Who;
 use crate::error::SystemdError;
 use crate::units::Units;
 use service::{Place, file_name};
-use timers::Timers;
+use timers::{Timers, runs_up};
 
 /// The unit files of an application, and what is to be done with their units.
 ///
@@ -60,6 +60,8 @@ pub struct UnitSet {
     enabled: Vec<String>,
     /// Started as soon as they are there.
     started: Vec<String>,
+    /// What runs the services where systemd does not: started, and left alone when it runs.
+    up: Option<String>,
     /// What the active release is run by: files and units.
     active: Option<(Vec<UnitFile>, Vec<String>)>,
     /// Files that are not wanted now and that a release which is kept is run by.
@@ -219,7 +221,7 @@ impl UnitSet {
             manager == ManagerKind::User || owner.is_none_or(|name| name == "root");
         if let Some(active) = active {
             let config = config.with_runtime(active);
-            let units = Units::of(&config).names();
+            let units = unit_names(&config);
             if set.is_deployed_by_root {
                 // What no deployment has started yet is started at boot from its first one on.
                 set.enabled.retain(|unit| units.contains(unit));
@@ -231,6 +233,7 @@ impl UnitSet {
         set.files.extend(timers.files());
         set.enabled.extend(timers.enabled());
         set.started = timers.started();
+        set.up = runs_up(config).then(|| up_service(root));
         set.barred = owner.filter(|_| manager == ManagerKind::System).and_then(|owner| {
             let (barred, _) = Who::named(owner, None)?.barred_from(program)?;
             let (program, user) = (program.to_owned(), owner.to_owned());
@@ -241,7 +244,7 @@ impl UnitSet {
 
     /// The same, without what acts when nobody is there.
     fn of_services(config: &Config, layout: &Layout) -> Result<Self, UnitError> {
-        let (root, manager) = (layout.root(), config.systemd.manager.unwrap_or_default());
+        let (root, manager) = (layout.root(), manager_of(config));
         if root.as_str().contains(char::is_control) || root.as_str().ends_with(' ') {
             return Err(UnitError::Path { root: root.to_owned() });
         }
@@ -251,15 +254,15 @@ impl UnitSet {
         };
         let place = Place { config, root, manager, owner: owner(root), homes: &homes };
         let mut files = Vec::new();
-        for spec in &config.service.services {
+        let described = config.service.services.iter().filter(|_| !runs_up(config));
+        for spec in described {
             let text = place.service(spec)?;
             files.push(UnitFile::of(root, file_name(spec, ".service"), &text));
             if !spec.listen.is_empty() {
                 files.push(UnitFile::of(root, file_name(spec, ".socket"), &place.socket(spec)?));
             }
         }
-        let described = !config.service.services.is_empty();
-        let units = if described { Units::of(config).names() } else { Vec::new() };
+        let units = unit_names(config);
         Ok(Self {
             root: root.to_owned(),
             manager,
@@ -268,6 +271,7 @@ impl UnitSet {
             enabled: units.clone(),
             units,
             started: Vec::new(),
+            up: None,
             active: None,
             kept: Vec::new(),
             is_deployed_by_root: true,
@@ -349,6 +353,20 @@ impl UnitSet {
         let mut made = file::made_for(&self.root, &self.directory)?;
         made.retain(|file| timers::is_of_one(&file.name));
         if made.is_empty() { Ok(Installed::default()) } else { install::remove(self, ctx, &made) }
+    }
+}
+
+/// The units of the services that are described.
+fn unit_names(config: &Config) -> Vec<String> {
+    let is_described = !config.service.services.is_empty() && !runs_up(config);
+    if is_described { Units::of(config).names() } else { Vec::new() }
+}
+
+/// Which of the service managers: where systemd does not run the services, that of whoever installs.
+fn manager_of(config: &Config) -> ManagerKind {
+    match config.systemd.manager {
+        None if runs_up(config) && !nix::unistd::Uid::effective().is_root() => ManagerKind::User,
+        manager => manager.unwrap_or_default(),
     }
 }
 

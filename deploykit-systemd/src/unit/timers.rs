@@ -6,12 +6,21 @@
 
 use camino::Utf8Path;
 use deploykit_core::config::{Config, ManagerKind};
+use deploykit_core::service_backend_name;
 
 use super::file::UnitFile;
 use super::section::Sections;
 use super::service::{boot_target, seconds};
 use super::text::{argument, word};
 use crate::name::escape_path;
+
+/// So long `up` has, beside its services, to end.
+const UP_ENDS: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Whether `deploykit up` runs the services, and not systemd.
+pub(super) fn runs_up(config: &Config) -> bool {
+    service_backend_name(config) == "process"
+}
 
 /// What the units are made of.
 pub(super) struct Timers<'a> {
@@ -49,6 +58,19 @@ const POLL: Job = Job {
     description: "deploykit: deploy what is new of %f",
 };
 
+/// What runs the services where systemd does not: it recovers and polls itself.
+const UP: Job = Job {
+    name: "deploykit-up",
+    arguments: "--quiet up",
+    fine: "0",
+    description: "deploykit: the services of %f",
+};
+
+/// The service that runs `deploykit up` for an application.
+pub(crate) fn up_service(root: &Utf8Path) -> String {
+    UP.unit(root, "service")
+}
+
 /// The timer that looks after what was broken off in an application.
 pub(crate) fn recover_timer(root: &Utf8Path) -> String {
     RECOVER.unit(root, "timer")
@@ -78,6 +100,9 @@ impl Job {
 
 impl Timers<'_> {
     fn jobs(&self) -> Vec<&'static Job> {
+        if runs_up(self.config) {
+            return Vec::new();
+        }
         let poll = self.config.timers.poll.is_some().then_some(&POLL);
         [Some(&RECOVER), poll].into_iter().flatten().collect()
     }
@@ -92,11 +117,18 @@ impl Timers<'_> {
                 self.drop_in(job, "timer", &self.own_timer(job)),
             ]
         };
-        self.jobs().into_iter().flat_map(of).collect()
+        let up = runs_up(self.config).then(|| {
+            let template = UnitFile::shared(format!("{}@.service", UP.name), &self.up());
+            [template, self.drop_in(&UP, "service", &self.own_up())]
+        });
+        self.jobs().into_iter().flat_map(of).chain(up.into_iter().flatten()).collect()
     }
 
     /// The units that are started at boot: the timers, and `recover` itself.
     pub(super) fn enabled(&self) -> Vec<String> {
+        if runs_up(self.config) {
+            return vec![up_service(self.root)];
+        }
         let timers = self.jobs().into_iter().map(|job| job.unit(self.root, "timer"));
         timers.chain([RECOVER.unit(self.root, "service")]).collect()
     }
@@ -138,6 +170,63 @@ impl Timers<'_> {
         unit.text()
     }
 
+    /// The service that runs `up`, of all applications.
+    fn up(&self) -> String {
+        let mut unit = Sections::default();
+        unit.section("Unit")
+            .set("Description", UP.description)
+            .set("ConditionPathIsDirectory", "%f")
+            .set("StartLimitIntervalSec", "0");
+        if self.manager == ManagerKind::System {
+            unit.set("Wants", "network-online.target").set("After", "network-online.target");
+        }
+        unit.section("Service")
+            .set("Type", "notify")
+            .set("NotifyAccess", "main")
+            .set("ExecStart", format!("deploykit --directory %f {}", UP.arguments))
+            .set("ExecReload", "kill -HUP $MAINPID")
+            // It may have to deploy first.
+            .set("TimeoutStartSec", "infinity")
+            .set("Restart", "on-failure")
+            .set("RestartSec", "2s")
+            // A configuration that is wrong is not better the next time.
+            .set("RestartPreventExitStatus", "2")
+            // It ends its services itself, in their order; what is left then is killed.
+            .set("KillMode", "mixed")
+            // Each service has a control group below this one, and one that uses too much ends alone.
+            .set("Delegate", "yes")
+            .set("OOMPolicy", "continue")
+            .set("TasksMax", "infinity")
+            .set("LimitNOFILE", "1048576");
+        unit.section("Install").set("WantedBy", boot_target(self.manager));
+        unit.text()
+    }
+
+    /// What of it is this application's own.
+    fn own_up(&self) -> String {
+        let services = &self.config.service.services;
+        // Only root makes services run as somebody else.
+        let is_alone = services.iter().all(|spec| spec.user.is_none() && spec.group.is_none());
+        let mut unit = Sections::default();
+        unit.section("Service");
+        if self.manager == ManagerKind::System && is_alone {
+            unit.set_if("User", self.owner.filter(|owner| *owner != "root"));
+        }
+        let stop: std::time::Duration = services.iter().map(|spec| spec.stop_timeout.get()).sum();
+        unit.set("TimeoutStopSec", format!("{}s", stop.as_secs() + UP_ENDS.as_secs()));
+        self.set_program(&UP, &mut unit);
+        unit.text()
+    }
+
+    fn set_program(&self, job: &Job, unit: &mut Sections) {
+        let config = self.config_path.map(|path| format!("--config {} ", argument(path.as_str())));
+        let (root, config) = (argument(self.root.as_str()), config.unwrap_or_default());
+        unit.set("ExecStart", "").set(
+            "ExecStart",
+            format!("{} --directory {root} {config}{}", word(self.program.as_str()), job.arguments),
+        );
+    }
+
     /// What of the service is this application's own.
     fn own_service(&self, job: &Job) -> String {
         let mut unit = Sections::default();
@@ -146,12 +235,7 @@ impl Timers<'_> {
         if self.manager == ManagerKind::System {
             unit.set_if("User", self.owner);
         }
-        let config = self.config_path.map(|path| format!("--config {} ", argument(path.as_str())));
-        let (root, config) = (argument(self.root.as_str()), config.unwrap_or_default());
-        unit.set("ExecStart", "").set(
-            "ExecStart",
-            format!("{} --directory {root} {config}{}", word(self.program.as_str()), job.arguments),
-        );
+        self.set_program(job, &mut unit);
         unit.text()
     }
 
