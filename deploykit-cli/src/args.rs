@@ -110,15 +110,15 @@ pub(crate) enum Command {
     /// It runs as it is recorded with the release. The release stays active, whatever comes of it.
     Restart(RestartArgs),
 
-    /// Bring the service to the changed configuration: what is described otherwise starts anew
+    /// Bring the service to the changed configuration
     ///
-    /// Nothing else does, and the repository is not asked. It is watched like a deployment: what proves ill
+    /// What is described otherwise starts anew, and nothing else, and the repository is not asked. It is watched like a deployment: what proves ill
     /// goes back to what was.
     Reload(ReloadArgs),
 
-    /// Run the services here, and look after them; deploy first when nothing is active
+    /// Run the services here, and look after them
     ///
-    /// Shows what they write, and ends with them: at Ctrl-C, at SIGTERM, at `deploykit down`. A second signal
+    /// It deploys first when nothing is active. It shows what they write, and ends with them: at Ctrl-C, at SIGTERM, at `deploykit down`. A second signal
     /// does not wait for them. SIGUSR1 and SIGUSR2 are passed on to them; SIGHUP reloads the configuration
     /// where there is no terminal. As the first process of a container it also looks after what they leave.
     ///
@@ -137,10 +137,14 @@ pub(crate) enum Command {
     /// Start services that `up` looks after
     Start(NamesArgs),
 
-    /// Stop services that `up` looks after; the next deployment, or the next `up`, starts them again
+    /// Stop services that `up` looks after
+    ///
+    /// The next deployment, or the next `up`, starts them again.
     Stop(NamesArgs),
 
-    /// Try again to start services that have failed, or wait for their next try
+    /// Try again at once to start services that have failed
+    ///
+    /// Also those that wait for their next try.
     Retry(NamesArgs),
 
     /// Send a signal to the main processes of services

@@ -29,6 +29,9 @@ deadline = \"300ms\"
 duration = \"0s\"
 ";
 
+/// Where the demonstration listens.
+const PORT: &str = "47831";
+
 /// What the commands of the chapter about systemd are run in: an application that can be run.
 const ON_A_HOST: &str = "[repo]
 url = \"../repo\"
@@ -45,6 +48,8 @@ pub(crate) struct Session {
     path: PathBuf,
     /// The host in which they are run, where they need one of their own.
     host: Option<Sandbox>,
+    /// Where the demonstration listens here.
+    port: Option<String>,
 }
 
 impl Session {
@@ -64,7 +69,7 @@ impl Session {
         let path = base.join("app");
         std::fs::create_dir(&path).expect("the application's directory");
         std::fs::write(path.join("deploykit.toml"), CONFIGURATION).expect("a configuration");
-        Self { _directory: directory, _repository: Some(repository), path, host: None }
+        Self { _directory: directory, _repository: Some(repository), path, host: None, port: None }
     }
 
     /// The same, of a program that goes on running, on a host of its own that systemd runs. Nothing
@@ -95,7 +100,7 @@ impl Session {
         let path = base.join("app");
         std::fs::create_dir(&path).expect("the application's directory");
         std::fs::write(path.join("deploykit.toml"), ON_A_HOST).expect("a configuration");
-        Some(Self { _directory: directory, _repository: None, path, host: Some(host) })
+        Some(Self { _directory: directory, _repository: None, path, host: Some(host), port: None })
     }
 
     /// A fresh clone of this repository, with another port in the demonstration: that one may be
@@ -116,11 +121,11 @@ impl Session {
         for file in ["examples/web/main.rs", "examples/demo/deploykit.toml"] {
             let file = path.join(file);
             let text = std::fs::read_to_string(&file).expect("the demonstration");
-            assert!(text.contains("47831"), "{} has another port", file.display());
-            std::fs::write(&file, text.replace("47831", &port)).expect("another port");
+            assert!(text.contains(PORT), "{} has another port", file.display());
+            std::fs::write(&file, text.replace(PORT, &port)).expect("another port");
         }
         run(git(&path).args(["commit", "--quiet", "--all", "--message", "another port"]));
-        Some(Self { _directory: directory, _repository: None, path, host: None })
+        Some(Self { _directory: directory, _repository: None, path, host: None, port: Some(port) })
     }
 
     /// Runs the commands of a block. Returns what is not as shown.
@@ -141,6 +146,10 @@ impl Session {
         let binary = Path::new(env!("CARGO_BIN_EXE_deploykit"));
         // The binary that cargo would build is there already.
         let script = script.replace("cargo run --release -- ", "deploykit ");
+        let script = match &self.port {
+            Some(port) => script.replace(PORT, port),
+            None => script,
+        };
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = match &self.host {
             Some(host) => host.command("sh"),

@@ -1,31 +1,46 @@
 //! Rules of the keys of `[[service]]` that only one of systemd and `deploykit up` can do.
 
 use super::Rules;
-use crate::config::{Ready, ServiceSpec};
+use crate::config::{
+    Backoff, Hardening, LogsConfig, NetworkConfig, OnDeploy, Period, Ready, ServiceSpec,
+};
 
-/// What `deploykit up` does, and units of systemd do not.
-const OF_UP: [&str; 16] = [
-    "enabled",
-    "ready_delay",
-    "ready_line",
-    "ready_check",
-    "backoff",
-    "restart_delay_max",
-    "stable_after",
-    "give_up_after",
-    "essential",
-    "start",
-    "stop",
-    "watch",
-    "watch_interval",
-    "watch_timeout",
-    "watch_failures",
-    "level",
-];
+/// What `deploykit up` does, and units of systemd do not: the keys, and whether they ask for something.
+fn of_up(service: &ServiceSpec) -> [(&'static str, bool); 16] {
+    let (one_minute, five_seconds) = (Period::from_secs(60), Period::from_secs(5));
+    [
+        ("enabled", !service.enabled),
+        ("ready_delay", service.ready_delay.is_some()),
+        ("ready_line", service.ready_line.is_some()),
+        ("ready_check", service.ready_check.is_some()),
+        ("backoff", service.backoff != Backoff::Doubling),
+        ("restart_delay_max", service.restart_delay_max != one_minute),
+        ("stable_after", service.stable_after != one_minute),
+        ("give_up_after", service.give_up_after.is_some()),
+        ("essential", service.essential),
+        ("start", !service.start.is_empty()),
+        ("stop", !service.stop.is_empty()),
+        ("watch", !service.watch.is_empty()),
+        ("watch_interval", service.watch_interval != one_minute),
+        ("watch_timeout", service.watch_timeout != five_seconds),
+        ("watch_failures", service.watch_failures != 2),
+        ("level", service.level != 0),
+    ]
+}
 
-/// What systemd does, and `deploykit up` does not.
-const OF_SYSTEMD: [&str; 8] =
-    ["listen", "watchdog", "on_deploy", "reload", "directives", "network", "hardening", "writable"];
+/// What systemd does, and `deploykit up` does not, likewise.
+fn of_systemd(service: &ServiceSpec) -> [(&'static str, bool); 8] {
+    [
+        ("listen", !service.listen.is_empty()),
+        ("watchdog", service.watchdog.is_some()),
+        ("on_deploy", service.on_deploy == OnDeploy::Reload),
+        ("reload", service.reload.is_some()),
+        ("directives", !service.directives.is_empty()),
+        ("network", service.network != NetworkConfig::default()),
+        ("hardening", service.hardening != Hardening::Default),
+        ("writable", !service.writable.is_empty()),
+    ]
+}
 
 pub(super) fn check(
     rules: &mut Rules<'_>,
@@ -34,24 +49,7 @@ pub(super) fn check(
     under_systemd: bool,
 ) {
     if rules.is_whole(&["systemd"]) {
-        let (keys, why, hint): (&[&str], _, _) = if under_systemd {
-            let hint = "without [systemd], `deploykit up` runs the services";
-            (&OF_UP, "systemd does not do this, but `deploykit up` does", hint)
-        } else {
-            let hint =
-                "with manager = \"system\" in [systemd], or \"user\", systemd runs the services";
-            (&OF_SYSTEMD, "`deploykit up` does not do this, but systemd does", hint)
-        };
-        for key in keys {
-            let at = [path, &[key]].concat();
-            if rules.key(&at).is_some() {
-                rules.wrong(&at, why, Some(hint));
-            }
-        }
-        if under_systemd && rules.key(&[path, &["logs"]].concat()).is_some() {
-            let hint = "the journal keeps it: journald.conf says for how long";
-            rules.wrong(&[path, &["logs"]].concat(), why, Some(hint));
-        }
+        foreign(rules, path, service, under_systemd);
     }
     if under_systemd {
         // systemd would wait without an end; `deploykit up` kills it at once.
@@ -59,6 +57,24 @@ pub(super) fn check(
     }
     ready(rules, path, service, under_systemd);
     numbers(rules, path, service);
+}
+
+/// Keys that ask for what whoever runs it does not do.
+fn foreign(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec, under_systemd: bool) {
+    let mut refuse = |asked: &[(&'static str, bool)], why: &str, hint: &str| {
+        for (key, _) in asked.iter().filter(|(_, is_asked)| *is_asked) {
+            rules.wrong(&[path, &[key]].concat(), why, Some(hint));
+        }
+    };
+    if under_systemd {
+        let why = "systemd does not do this, but `deploykit up` does";
+        refuse(&of_up(service), why, "without [systemd], `deploykit up` runs the services");
+        let logs = [("logs", service.logs != LogsConfig::default())];
+        refuse(&logs, why, "the journal keeps it: journald.conf says for how long");
+    } else {
+        let hint = "with manager = \"system\" in [systemd], or \"user\", systemd runs the services";
+        refuse(&of_systemd(service), "`deploykit up` does not do this, but systemd does", hint);
+    }
 }
 
 /// What makes it count as up, and the key that tells more of it.
