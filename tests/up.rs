@@ -133,6 +133,28 @@ fn deployments_talk_to_it_and_what_is_ill_goes_back() {
 }
 
 #[test]
+fn a_procfile_is_run_where_there_is_no_configuration() {
+    let app = App::bare();
+    app.write("Procfile", "# of foreman\nweb: echo \"$GREETING on $PORT\" && exec sleep 86400\nworker: exec sleep 86400\n");
+    app.write(".env", "GREETING=hello\n");
+    app.run(&["up", "--detach"]).expect(0).tells("web runs").tells("worker runs");
+    app.run(&["logs", "web"]).expect(0).tells("web: hello on 5000");
+    app.run(&["stop", "worker"]).expect(0);
+    app.run(&["deploy"]).expect(2).says("there is no deploykit.toml");
+    let web = pid(&app, "web");
+    app.run(&["down"]).expect(0);
+    assert!(!runs(web));
+    app.write("Procfile", "web\n");
+    app.run(&["up"]).expect(2).says("line 1 of the Procfile").says("web: ./server");
+    // A configuration goes first.
+    app.configure(SERVICES);
+    commit(&app, "one");
+    app.run(&["up", "--detach"]).expect(0);
+    assert_eq!(instances(&app).len(), 3);
+    app.run(&["down"]).expect(0);
+}
+
+#[test]
 fn without_it_a_deployment_says_what_to_type_and_begins_nothing() {
     let app = app();
     app.run(&["deploy"]).expect(1).says("`deploykit up`");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use deploykit::config::{self, Loaded};
+use deploykit::supervisor::procfile::{self, PROCFILE};
 use deploykit::{Actor, Application, Context, Error, Masker, Step};
 use serde::Serialize;
 
@@ -170,6 +171,25 @@ impl Shell {
             .actor(Actor::current("deploykit"))
             .masker(self.masker.clone());
         Ok(builder.open()?)
+    }
+
+    /// The application; where there is no configuration, and a Procfile, what that names, which has no
+    /// releases. The latter is told.
+    pub(crate) fn application_or_procfile(&self) -> Result<(Application, bool), CliError> {
+        let directory = self.directory()?;
+        let path = directory.join(PROCFILE);
+        if self.global.config.is_some() || config::find(&directory).is_ok() || !path.is_file() {
+            return Ok((self.application()?, false));
+        }
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| CliError::io(format!("cannot read {path}"), &error))?;
+        let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok());
+        let config = procfile::read(&text, port).map_err(|error| {
+            let hint = "a line is `web: ./server --port $PORT`".to_owned();
+            CliError::of(deploykit::ErrorKind::Config, &error, Some(hint))
+        })?;
+        let builder = Application::at(directory).registry(deploykit::registry()).config(config);
+        Ok((builder.masker(self.masker.clone()).open()?, true))
     }
 
     /// For a call that only looks: a signal ends the program at once, and there is nothing to show.

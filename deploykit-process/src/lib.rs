@@ -17,6 +17,7 @@ pub mod log;
 pub mod machine;
 pub mod manager;
 pub mod policy;
+pub mod procfile;
 mod reading;
 pub mod spawn;
 mod supervision;

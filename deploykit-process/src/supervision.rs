@@ -186,6 +186,17 @@ impl Supervision {
         Ok(Some(active.release))
     }
 
+    /// Starts the services of the configuration in the application's directory itself, where there are no
+    /// releases: what a Procfile names. They may not be up yet when this returns.
+    ///
+    /// # Errors
+    /// When a service cannot be run here.
+    pub fn start_here(&self, application: &Application) -> Result<(), SupervisionError> {
+        let layout = application.layout();
+        self.manager.define(describe_all(application.config(), "", layout.root(), layout)?)?;
+        Ok(self.manager.up(&[])?)
+    }
+
     /// Ends everything: the services in their order, with what each has started, and then the rest. What
     /// they have written is on its way to the disk. As soon as `is_impatient` says so, they are killed.
     pub fn end(self, is_impatient: &dyn Fn() -> bool) {

@@ -20,7 +20,7 @@ pub(super) fn check(shell: &Shell) -> Result<Exit, CliError> {
 
 /// `deploykit logs`
 pub(super) fn logs(shell: &Shell, args: LogsArgs) -> Result<Exit, CliError> {
-    let application = shell.application()?;
+    let (application, _) = shell.application_or_procfile()?;
     let mut request = LogRequest::default();
     request.lines = Some(args.lines).filter(|lines| *lines > 0);
     request.since = args.since.map(|when| when.time());

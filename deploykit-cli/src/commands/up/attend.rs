@@ -40,8 +40,10 @@ pub(super) fn settled(
 
 impl Up<'_> {
     /// Looks after what runs. The exit code, when it is over.
-    pub(super) fn attend(&self) -> Result<Exit, CliError> {
-        keep::begin(self.shell, self.application, self.supervision.manager().children());
+    pub(super) fn attend(&self, has_releases: bool) -> Result<Exit, CliError> {
+        if has_releases {
+            keep::begin(self.shell, self.application, self.supervision.manager().children());
+        }
         self.follower.let_go();
         // What has happened before is seen now: it may have been the end of an essential one.
         if let Some(exit) = self.essential_end() {

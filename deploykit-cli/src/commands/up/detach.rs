@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Command;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -34,6 +37,7 @@ pub(super) fn detached(
     shell: &Shell,
     application: &Application,
     args: &UpArgs,
+    is_procfile: bool,
 ) -> Result<Exit, CliError> {
     let path = socket(application.layout());
     let (mut client, is_new) = match wait::for_somebody(&path) {
@@ -43,7 +47,7 @@ pub(super) fn detached(
     if !is_new {
         shell.note("It is up already.");
     }
-    let is_active = application.runtimes()?.active.is_some();
+    let is_active = is_procfile || application.runtimes()?.active.is_some();
     if !is_active && !args.no_deploy {
         let live = shell.live(true)?;
         live.expect(Step::Resolve);
@@ -62,7 +66,7 @@ pub(super) fn detached(
     Ok(if rows.iter().all(is_up) { Exit::DONE } else { Exit::FAILED })
 }
 
-/// Starts it, and waits until it answers.
+/// Starts it, and waits until it has started the services that are active.
 fn start(shell: &Shell, application: &Application, path: &Utf8Path) -> Result<Client, CliError> {
     let log = application.layout().private().join("up.log");
     let unable = |error: std::io::Error| CliError::io("cannot start `deploykit up`", &error);
@@ -70,10 +74,12 @@ fn start(shell: &Shell, application: &Application, path: &Utf8Path) -> Result<Cl
     let errors = output.try_clone().map_err(unable)?;
     let mut command = own(shell).map_err(unable)?;
     command.args(["up", "--apart", "--no-deploy"]).stdout(output).stderr(errors);
+    // It says that it is ready as it would say it to a systemd.
+    let heard = Heard::listen(&mut command).map_err(unable)?;
     let mut child = command.spawn().map_err(unable)?;
     loop {
-        if let Ok(client) = Client::connect(path) {
-            return Ok(client);
+        if heard.is_ready() {
+            return Client::connect(path).map_err(|error| failed(&error));
         }
         if let Some(status) = child.try_wait().map_err(unable)? {
             let told = told(&log, begin);
@@ -85,7 +91,27 @@ fn start(shell: &Shell, application: &Application, path: &Utf8Path) -> Result<Cl
                 Some(hint),
             ));
         }
-        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Where it says that it is ready; see sd_notify(3).
+struct Heard(UnixDatagram);
+
+impl Heard {
+    fn listen(command: &mut Command) -> std::io::Result<Self> {
+        use std::hash::{BuildHasher as _, RandomState};
+        let name = format!("deploykit/up-{:016x}", RandomState::new().hash_one(0));
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        socket.set_read_timeout(Some(GLANCE))?;
+        command.env("NOTIFY_SOCKET", format!("@{name}"));
+        Ok(Self(socket))
+    }
+
+    /// Whether it has said so; waits a moment for it.
+    fn is_ready(&self) -> bool {
+        let mut buffer = [0_u8; 256];
+        let heard = self.0.recv(&mut buffer).map(|length| &buffer[..length]);
+        heard.is_ok_and(|heard| heard.starts_with(b"READY=1"))
     }
 }
 

@@ -31,10 +31,10 @@ const GLANCE: Duration = Duration::from_millis(10);
 
 /// `deploykit up`
 pub(super) fn up(shell: &mut Shell, args: &UpArgs) -> Result<Exit, CliError> {
-    let application = shell.application()?;
+    let (application, is_procfile) = shell.application_or_procfile()?;
     refuse(&application)?;
     if args.detach {
-        return detach::detached(shell, &application, args);
+        return detach::detached(shell, &application, args, is_procfile);
     }
     if args.apart {
         // Whoever has started it may go, and its terminal with it. It fails for the leader of a group,
@@ -42,9 +42,9 @@ pub(super) fn up(shell: &mut Shell, args: &UpArgs) -> Result<Exit, CliError> {
         let _ = nix::unistd::setsid();
     }
     let up = Up::begin(shell, &application, args)?;
-    let first = up.first(args);
+    let first = if is_procfile { up.here() } else { up.first(args) };
     let exit = match first {
-        Ok(Exit::DONE) => up.attend(),
+        Ok(Exit::DONE) => up.attend(!is_procfile),
         ended => ended,
     };
     up.end();
@@ -139,6 +139,14 @@ impl<'a> Up<'a> {
                 left.pid
             ));
         }
+    }
+
+    /// Starts what a Procfile names.
+    fn here(&self) -> Result<Exit, CliError> {
+        self.supervision.start_here(self.application).map_err(|error| unsupervised(&error))?;
+        self.settle();
+        notify::ready();
+        Ok(Exit::DONE)
     }
 
     /// Starts what is active, or deploys first.
