@@ -45,6 +45,7 @@ impl Up<'_> {
             keep::begin(self.shell, self.application, self.supervision.manager().children());
         }
         self.follower.let_go();
+        deploykit::supervisor::let_go_of_code();
         // What has happened before is seen now: it may have been the end of an essential one.
         if let Some(exit) = self.essential_end() {
             return Ok(exit);
