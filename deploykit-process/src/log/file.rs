@@ -20,7 +20,10 @@ pub(super) const NOBODY: u64 = 0;
 /// Who else is shown what is written: the name of the log, where it comes from, and whole lines. It must
 /// not wait.
 #[derive(Clone)]
-pub struct Echo(pub(crate) Arc<dyn Fn(&str, Stream, &[u8]) + Send + Sync>);
+pub struct Echo(pub(crate) Arc<Show>);
+
+/// What is called with it.
+type Show = dyn Fn(&str, Stream, &[u8]) + Send + Sync;
 
 impl Echo {
     /// Shows it to a function.

@@ -110,7 +110,7 @@ impl Loop {
     /// Runs until it is told to end, and nothing runs any more.
     pub(super) fn run(&mut self) {
         let mut happened = Vec::new();
-        while !(self.is_ending && !self.instances.values().any(Instance::is_alive)) {
+        while !self.is_ending || self.instances.values().any(Instance::is_alive) {
             happened.clear();
             if self.poll.wait(&mut happened).is_err() {
                 // There is nothing that it could fail of but a lack of memory, which passes.
