@@ -182,6 +182,15 @@ fn what_a_killed_one_has_left_is_ended_and_runs_once_when_it_is_up_again() {
     assert!(pids(&app).iter().all(|pid| runs(*pid)));
     up.signal(Signal::SIGINT);
     up.wait().expect(0).says("which an earlier `up` had left").says("ended web@1");
+    // Whoever does not want it up again ends what is left.
+    let up = app.start(&["up"]);
+    until("they run", || app.run(&["ps"]).code == Some(0) && instances(&app).len() == 3);
+    until("all run", || instances(&app).iter().all(|one| one["pid"].is_number()));
+    let before = pids(&app);
+    up.kill();
+    app.run(&["down"]).expect(0).tells("Ended web@1, which a killed `up` had left.");
+    assert!(!before.iter().any(|pid| runs(*pid)));
+    app.run(&["down"]).expect(0).tells("Nothing was up.");
 }
 
 #[test]
@@ -230,6 +239,21 @@ fn a_reload_starts_anew_exactly_what_is_described_otherwise() {
     assert!(names.contains(&"helper".into()) && names.contains(&"web@3".into()), "{names:?}");
     assert_eq!(pid(&app, "web@1"), before[0]);
     assert!(!runs(after[2]));
+    // What has done its work does not do it again because of another one; nor does what is well run
+    // anew when that goes back.
+    let once = "[[service]]\nname = \"once\"\ncommand = [\"sh\", \"-c\", \"echo x >> $DEPLOYKIT_APPLICATION/times\"]\nready = \"exit\"\n";
+    let others = SERVICES.replace("worker", "helper").replace("count = 2", "count = 3");
+    app.configure(&format!("{once}{others}"));
+    app.run(&["reload"]).expect(0);
+    assert_eq!(app.read("times"), "x\n");
+    app.configure(&format!("{once}{}", others.replace("\"86400\"", "\"86402\"")));
+    app.run(&["reload"]).expect(0);
+    app.configure(&format!("{once}{}", others.replace("\"sleep\"", "\"false\"")));
+    app.run(&["reload"]).expect(3).says("exited with code 1");
+    assert_eq!((app.read("times"), pid(&app, "web@1")), ("x\n".to_owned(), before[0]));
+    app.run(&["ps"]).expect(0).tells("done");
+    app.configure(&others);
+    app.run(&["reload"]).expect(0);
     // What cannot be run changes nothing, and what proves ill goes back to what was.
     app.configure(&SERVICES.replace("worker", "helper").replace("\"./web\"", "\"./wbe\""));
     app.run(&["reload"]).expect(1).says("there is no program");
@@ -272,6 +296,32 @@ fn parent(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let rest = stat.rsplit_once(") ").expect("its name").1;
     rest.split(' ').nth(1).expect("its parent").parse().expect("a number")
+}
+
+#[test]
+fn what_waits_for_what_has_failed_is_not_waited_for() {
+    let app = app();
+    let script = "echo no database >&2; test -e \\\"$DEPLOYKIT_APPLICATION/database\\\"";
+    app.configure(&format!(
+        "[[service]]\nname = \"migrate\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\nready = \"exit\"\nrestart = \"never\"\n\
+         {}",
+        SERVICES.replace("[[service]]", "[[service]]\nrequires = [\"migrate\"]")
+    ));
+    app.write("database", "");
+    app.run(&["up", "--detach"]).expect(0).tells("Deployed");
+    app.run(&["down"]).expect(0);
+    app.remove("database");
+    let begun = std::time::Instant::now();
+    let ran = app
+        .run(&["up", "--detach"])
+        .expect(1)
+        .says("| no database")
+        .says("deploykit retry migrate");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{ran}");
+    app.write("database", "");
+    app.run(&["retry", "migrate"]).expect(0);
+    until("what has waited runs", || instances(&app).iter().all(|one| one["state"] == "running"));
+    app.run(&["down"]).expect(0);
 }
 
 #[test]
@@ -388,6 +438,19 @@ fn when_an_essential_one_has_ended_all_end_with_its_code() {
     assert!(ran.stdout.contains("web@1: bye one"), "{ran}");
     // It runs as is recorded with the release, until that is changed.
     app.run(&["up"]).expect(42);
+    // Within a deployment its end is that of the new release: it goes back, and `up` stays.
+    essential("test ! -e broken || exit 7; exec sleep 86400");
+    let _up = {
+        let up = app.start(&["up"]);
+        until("it is up", || app.run(&["ps"]).code == Some(0));
+        app.run(&["reload"]).expect(0);
+        up
+    };
+    app.repo.write("broken", "");
+    commit(&app, "two");
+    app.run(&["deploy"]).expect(3).says("exited with code 7");
+    assert_eq!(one(&app, "job")["state"], "running");
+    app.run(&["down"]).expect(0);
 }
 
 /// `up` as the first process of a namespace.

@@ -75,9 +75,25 @@ fn service(more: &str) -> String {
     )
 }
 
+/// One that `deploykit up` runs.
+fn up(more: &str) -> String {
+    format!("[[service]]\nname = \"web\"\ncommand = [\"./web\"]\n{more}")
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused_with_its_reason() {
     for (text, message) in [
+        (&*up("stop_signal = \"TERMM\""), "`service[0].stop_signal`: there is no such signal"),
+        (&up("after = [\"web\", \"wbe\"]"), "`service[0].after[1]`: there is no service \"wbe\""),
+        (&up("watch = [\"http://h:808{instance}/\"]"), "it needs `count`"),
+        (&up("ready = \"line\""), "it needs `ready_line` beside it"),
+        (&up("ready_delay = \"2s\""), "nothing asks for it"),
+        (&up("restart_delay = \"2m\""), "longer than `restart_delay_max`"),
+        (&up("listen = [\"8080\"]"), "`deploykit up` does not do this, but systemd does"),
+        (&up("no_restart_codes = [256]"), "a whole number from 0 to 255"),
+        (&service("essential = true"), "systemd does not do this, but `deploykit up` does"),
+        (&service("ready = \"line\"\nready_line = \"x\""), "systemd does not do this"),
+        (&service("stop_timeout = \"0s\""), "longer than nothing"),
         ("[[service]]\ncommand = [\"./web\"]", "`name` is missing in `service[0]`"),
         ("[service]\ncommand = [\"./web\"]", "unknown key `command` in `service`"),
         ("systemd.manager = \"user\"", "no unit is named"),
@@ -92,7 +108,7 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         (&service("count = 2\nlisten = [\"8080\"]"), "every instance needs one of its own"),
         (&service("listen = [\"h:80\"]"), "it is a port, address:port"),
         (&service("umask = \"0999\""), "octal"),
-        (&service("stop_signal = \"term\""), "name of a signal"),
+        (&service("stop_signal = \"term\""), "there is no such signal"),
         (&service("stdout = \"file\""), "\"journal\", \"null\" or an absolute path"),
         (&service("limits.stack = \"5%\""), "it is an amount"),
         (&service("limits.open_files = 0"), "at least 1"),

@@ -315,7 +315,12 @@ impl Supervisor for Processes {
             return Ok(ServiceStatus::new(ServiceState::Stopped, "nothing has been started yet"));
         };
         let text = match state(worst) {
-            ServiceState::Running if found.len() > 1 => format!("{} processes run", found.len()),
+            ServiceState::Running if found.len() > 1 => {
+                let running = found.iter().filter(|one| one.pid.is_some()).count();
+                let done = found.len() - running;
+                let done = if done > 0 { format!(", {done} done") } else { String::new() };
+                format!("{running} processes run{done}")
+            }
             _ => detail(worst),
         };
         let mut status = ServiceStatus::new(state(worst), text);

@@ -300,9 +300,11 @@ mod tests {
     use super::*;
 
     fn described(more: &str) -> Result<Vec<Definition>, Undescribed> {
+        let port = if more.contains("count") { "808{instance}" } else { "8080" };
         let text = format!(
             "repo.url = \"/r\"\n[[service]]\nname = \"web\"\n\
-             command = [\"./web\", \"--port\", \"808{{instance}}\"]\n{more}\n"
+             command = [\"./web\", \"--port\", {port:?}]\n{more}\n\
+             [[service]]\nname = \"db\"\ncommand = [\"./db\"]\n"
         );
         let config = deploykit_core::config::parse(&text, "deploykit.toml".into()).unwrap();
         let layout = Layout::new("/app".into());

@@ -120,6 +120,8 @@ pub enum News {
     Stopped,
     /// It has done what it is there for.
     Done,
+    /// It was asked to end, has not in its time, and is killed.
+    Killed,
     /// It has ended without being asked to, and is started again.
     ExitedRetry {
         /// How it ended, in words.
@@ -163,6 +165,7 @@ impl std::fmt::Display for News {
             Self::Ready => f.write_str("ready"),
             Self::Stopped => f.write_str("stopped"),
             Self::Done => f.write_str("has done its work"),
+            Self::Killed => f.write_str("has not ended in its time, and is killed"),
             Self::ExitedRetry { why } => write!(f, "{why}, and is started again"),
             Self::ExitedNoRetry { why } => write!(f, "stays down: {why}"),
             Self::Recovered => f.write_str("runs again"),
@@ -332,7 +335,7 @@ impl Machine {
                     format!("it was not ready within {} s", course.start_timeout.as_secs_f32());
                 self.unwell(course, why)
             }
-            Phase::Stopping(_) => vec![Act::Kill],
+            Phase::Stopping(_) => vec![Act::Kill, Act::Tell(News::Killed)],
             Phase::Down(_) | Phase::Waiting | Phase::Running => Vec::new(),
         }
     }
@@ -442,7 +445,8 @@ mod tests {
         assert_eq!(acts, [Act::NoTimer, Act::Tell(News::Ready)]);
         assert_eq!(machine.phase, Phase::Running);
         let acts = run(&mut machine, &course, &[Happened::Unwanted, Happened::TimeUp]);
-        assert_eq!(acts, [Act::Ask, Act::Timer(course.stop_timeout), Act::Kill]);
+        let killed = Act::Tell(News::Killed);
+        assert_eq!(acts, [Act::Ask, Act::Timer(course.stop_timeout), Act::Kill, killed]);
         let acts = run(&mut machine, &course, &[died(0, LONG)]);
         assert_eq!(acts, [Act::NoTimer, Act::Tell(News::Stopped)]);
         assert_eq!(machine.phase, Phase::Down(Reason::Unwanted));

@@ -28,7 +28,13 @@ pub(crate) struct LogsArgs {
     pub(crate) follow: bool,
 
     /// At most so many of the lines that are there; 0 for all
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 100)]
+    #[arg(
+        short = 'n',
+        long = "lines",
+        visible_alias = "tail",
+        value_name = "N",
+        default_value_t = 100
+    )]
     pub(crate) lines: usize,
 
     /// Only what was written since then: so long ago (10m, 2h), or a time (2026-11-21T09:15:30Z)

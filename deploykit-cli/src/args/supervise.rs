@@ -31,6 +31,10 @@ pub(crate) struct UpArgs {
     #[arg(long)]
     pub(crate) no_deploy: bool,
 
+    /// Deploy, when nothing is active, although the commit is marked bad
+    #[arg(long, conflicts_with = "no_deploy")]
+    pub(crate) retry: bool,
+
     /// Do not name the service before each line that it writes
     #[arg(long)]
     pub(crate) no_prefix: bool,

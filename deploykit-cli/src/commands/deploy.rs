@@ -9,6 +9,8 @@ use crate::render::error::CliError;
 use crate::render::report::{Told, tell};
 use crate::shell::Shell;
 
+use super::up::note_changed;
+
 /// `deploykit deploy`
 pub(super) fn deploy(shell: &Shell, args: &DeployArgs) -> Result<Exit, CliError> {
     refuse_duration(&args.wait, args.revision.name())?;
@@ -55,6 +57,7 @@ pub(super) fn restart(shell: &Shell, args: &RestartArgs) -> Result<Exit, CliErro
     let live = shell.live(true)?;
     let result = application.restart(&live.ctx, &request);
     let report = live.end(result)?;
+    note_changed(shell, &application);
     Ok(conclude(shell, &report))
 }
 

@@ -34,8 +34,9 @@ pub(super) fn init(shell: &Shell, url: Option<&str>) -> Result<Exit, CliError> {
     let place = place(directory);
     shell.note(&format!(
         "Next:\n  1. say in it how to build, how to run, and how to see whether it works\n  \
-         2. deploykit{place} plan      tells what would be done\n  \
-         3. deploykit{place} deploy    does it"
+         2. deploykit{place} up        deploys it, and runs what [[service]] describes; or, where something\n  \
+            else runs the service:\n  \
+         3. deploykit{place} deploy"
     ));
     Ok(Exit::DONE)
 }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use deploykit::supervisor::control::{Client, ClientError};
+use deploykit::supervisor::control::{Claim, Client, ClientError};
 use deploykit::supervisor::machine::{Phase, Reason};
-use deploykit::supervisor::{InstanceStatus, as_instance, socket, usage};
+use deploykit::supervisor::{InstanceStatus, Left, as_instance, end_left, socket, usage};
 use deploykit::traits::{Instance, ServiceState};
 use deploykit::{ErrorKind, Layout, Timestamp};
 use serde_json::json;
@@ -17,6 +17,9 @@ use crate::render::error::CliError;
 use crate::render::processes::{self, Row};
 use crate::render::text::count;
 use crate::shell::Shell;
+
+/// So long what a killed `up` has left has to end, before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How often what is waited for is looked at.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -136,17 +139,25 @@ pub(super) fn settled(
     let begun = std::time::Instant::now();
     loop {
         let found = client.settle(names, GLANCE)?;
-        // One that is tried again and again has shown that it does not start.
-        let is_settled = |one: &InstanceStatus| match one.phase {
-            Phase::Running | Phase::Down(_) => true,
-            Phase::Stopping(_) => false,
-            _ => one.restarts > 1,
-        };
         let is_over = longest.is_some_and(|longest| begun.elapsed() >= longest);
-        if is_over || found.iter().all(is_settled) {
+        if is_over || are_settled(&found) {
             return Ok(found);
         }
     }
+}
+
+/// Whether there is nothing to wait for: each runs, or will not without something being done.
+pub(super) fn are_settled(all: &[InstanceStatus]) -> bool {
+    let has_failed = |one: &InstanceStatus| matches!(one.phase, Phase::Down(Reason::Failed(_)));
+    let is_blocked = all.iter().any(has_failed);
+    all.iter().all(|one| match one.phase {
+        Phase::Running | Phase::Down(_) => true,
+        Phase::Stopping(_) => false,
+        // What it waits for will not come.
+        Phase::Waiting if is_blocked => true,
+        // One that is tried again and again has shown that it does not start.
+        _ => one.restarts > 1,
+    })
 }
 
 /// `deploykit signal`
@@ -165,6 +176,14 @@ pub(super) fn down(shell: &Shell, args: &DownArgs) -> Result<Exit, CliError> {
     }
     let path = socket(&layout);
     let Some(mut client) = wait::for_somebody(&path) else {
+        let left = ended_left(&layout)?;
+        if !left.is_empty() {
+            shell.answer(&json!({ "was_up": false, "processes": left.len() }), || {
+                let one = |name: &String| format!("Ended {name}, which a killed `up` had left.\n");
+                left.iter().map(one).collect()
+            });
+            return Ok(Exit::DONE);
+        }
         shell.answer(&json!({ "was_up": false }), || "Nothing was up.\n".to_owned());
         return Ok(Exit::DONE);
     };
@@ -179,4 +198,18 @@ pub(super) fn down(shell: &Shell, args: &DownArgs) -> Result<Exit, CliError> {
         format!("{what}: {}.\n", count(running as u64, "process").replace("processs", "processes"))
     });
     Ok(Exit::DONE)
+}
+
+/// Ends what an `up` has left that was killed; which instances that was.
+fn ended_left(layout: &Layout) -> Result<Vec<String>, CliError> {
+    // Whoever begins meanwhile does it themselves.
+    let Some(_claim) =
+        layout.private().exists().then(|| Claim::take(&socket(layout)).ok()).flatten()
+    else {
+        return Ok(Vec::new());
+    };
+    let left = end_left(layout.root().as_str(), GRACE)
+        .map_err(|error| CliError::io("cannot end what a killed `up` has left", &error))?;
+    let name = |left: &Left| left.instance.clone().unwrap_or_else(|| left.pid.to_string());
+    Ok(left.iter().map(name).collect())
 }

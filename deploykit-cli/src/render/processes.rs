@@ -33,7 +33,11 @@ fn cells((one, usage): &Row, now: Timestamp) -> Vec<Cell> {
     let release = one.release.as_ref().map(ToString::to_string).unwrap_or_default();
     vec![
         Cell::new(clean(&one.name)).look(Look::Name),
-        state(one.state),
+        match one.state {
+            // It has done its work.
+            ServiceState::Running if one.pid.is_none() => Cell::new("done").look(Look::Good),
+            other => state(other),
+        },
         or_empty(one.pid.map(|pid| pid.to_string())),
         or_empty(up.map(rough)),
         Cell::new(one.restarts.to_string()).look(if one.restarts > 0 {

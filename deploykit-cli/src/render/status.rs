@@ -244,6 +244,12 @@ fn hints(status: &Status) -> Vec<String> {
     if settled && status.service.as_ref().is_some_and(|service| down(service.state)) {
         hints.push("`deploykit restart` starts the service again".into());
     }
+    if status.changed {
+        hints.push(
+            "the configuration of the service has changed: `deploykit reload` brings it there"
+                .into(),
+        );
+    }
     if !status.intact {
         hints
             .push("`deploykit deploy` or `deploykit rollback` makes a release active again".into());

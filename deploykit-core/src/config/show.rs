@@ -53,10 +53,11 @@ commands = [
 # files = [".env"]
 # dirs = ["uploads"]
 
-# The service: a unit of systemd; or commands of your own in [service]; or a description of what
-# is to run in [[service]], of which `deploykit unit install` makes the unit.
-# [systemd]
-# unit = "app"
+# The service: a description of what is to run, which `deploykit up` runs; or a unit of systemd in
+# [systemd]; or commands of your own in [service].
+# [[service]]
+# name = "app"
+# command = ["./server", "--port", "8080"]
 
 # A release must be well, and stay so, before it is confirmed; else the previous one returns.
 # [[health.check]]

@@ -75,9 +75,10 @@ impl Run<'_> {
     /// reload, and only says that it has.
     fn manner(&self) -> Manner {
         match () {
+            // A changed description takes effect when a process is started, and not before; there and back,
+            // what is described as before need not be touched.
+            () if self.reconfigure && !self.course.again => Manner::Changed,
             () if self.reverting || self.course.again => Manner::Anew,
-            // A changed description takes effect when a process is started, and not before.
-            () if self.reconfigure => Manner::Changed,
             () => Manner::Usual,
         }
     }

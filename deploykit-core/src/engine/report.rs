@@ -226,6 +226,10 @@ pub struct Status {
     pub intact: bool,
     /// The service.
     pub service: Option<ServiceStatus>,
+    /// The configuration says otherwise how the service is to run than what it runs by: `reload`, or the
+    /// next deployment, brings it there.
+    #[serde(default)]
+    pub changed: bool,
     /// What the checks find now.
     pub checks: Vec<CheckView>,
     /// A probation that goes on.

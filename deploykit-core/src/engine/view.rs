@@ -88,6 +88,9 @@ impl Application {
             link,
             intact,
             service: None,
+            changed: runtime
+                .as_ref()
+                .is_some_and(|runtime| !runtime.runs_like(&self.config.runtime())),
             checks: Vec::new(),
             unfinished: broken_off.first().map(|broken| broken.deployment),
             broken_off,

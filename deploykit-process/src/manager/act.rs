@@ -46,7 +46,7 @@ impl Loop {
         if let Some(next) = instance.next.take() {
             instance.definition = next;
         }
-        (instance.text, instance.is_ready_so_far) = (None, false);
+        (instance.text, instance.is_ready_so_far, instance.is_changed) = (None, false, false);
         let prepared = prepare(&instance.definition, &self.scope, &*self.surroundings);
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -120,7 +120,9 @@ impl Loop {
         self.ended(id, ending, ran);
         if let Some(instance) = self.instances.get_mut(&id) {
             // How it is to run says also what it waits for.
-            instance.definition = instance.next.take().unwrap_or(instance.definition.clone());
+            if let Some(next) = instance.next.take() {
+                (instance.definition, instance.is_changed) = (next, true);
+            }
         }
     }
 

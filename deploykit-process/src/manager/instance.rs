@@ -26,6 +26,8 @@ pub(super) struct Instance {
     pub(super) definition: Definition,
     /// How it is to run when it is started the next time, if that is otherwise.
     pub(super) next: Option<Definition>,
+    /// It is defined otherwise than it last ran.
+    pub(super) is_changed: bool,
     pub(super) machine: Machine,
     pub(super) process: Option<Process>,
     /// The control group of its processes, and what that was made for.
@@ -85,6 +87,7 @@ impl Instance {
         Self {
             definition,
             next: None,
+            is_changed: false,
             machine: Machine::default(),
             process: None,
             group: None,
@@ -98,6 +101,11 @@ impl Instance {
             last_end: None,
             text: None,
         }
+    }
+
+    /// Whether it has done what it is there for.
+    pub(super) fn is_done(&self) -> bool {
+        self.machine.phase == Phase::Down(Reason::Done)
     }
 
     /// Whether it has a process, or something is done to start or to end it.

@@ -205,6 +205,7 @@ impl Loop {
             match named.remove(&instance.definition.name()) {
                 Some(definition) if !instance.is_alive() => {
                     instance.ending &= !std::mem::take(&mut instance.leaving);
+                    instance.is_changed |= instance.definition != definition;
                     (instance.definition, instance.next) = (definition, None);
                 }
                 Some(definition) => {
@@ -231,6 +232,8 @@ impl Loop {
                 Wish::Down => (instance.ending, instance.again) = (true, false),
                 Wish::Up | Wish::Anew | Wish::Renewed if instance.leaving => {}
                 // All that is to run anew ends in its order, and begins when all of it has ended.
+                // What has done its work is not done again because of another one.
+                Wish::Renewed if instance.is_done() && !instance.is_changed => {}
                 Wish::Renewed if instance.next.is_none() => self.bring_up(id),
                 Wish::Anew | Wish::Renewed => {
                     instance.machine.forget();

@@ -1,13 +1,15 @@
 //! Looking after what runs, until somebody wants an end.
 
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use deploykit::process::Exit as Ended;
-use deploykit::supervisor::machine::{News, Phase};
+use deploykit::supervisor::machine::{News, Phase, Reason};
 use deploykit::supervisor::policy::Ending;
 use deploykit::supervisor::{Children, Happening, InstanceStatus, Manager, ManagerError};
 use serde_json::json;
 
+use super::super::supervise::are_settled;
 use super::heard::Heard;
 use super::{Up, keep};
 use crate::exit::Exit;
@@ -28,11 +30,7 @@ pub(super) fn settled(
 ) -> Result<Vec<InstanceStatus>, ManagerError> {
     loop {
         let all = manager.settle(&[], GLANCE)?;
-        let is_settled = |one: &InstanceStatus| match one.phase {
-            Phase::Running | Phase::Down(_) => true,
-            _ => one.restarts > 0,
-        };
-        if is_over() || all.iter().all(is_settled) {
+        if is_over() || are_settled(&all) {
             return Ok(all);
         }
     }
@@ -46,29 +44,43 @@ impl Up<'_> {
         }
         self.follower.let_go();
         deploykit::supervisor::let_go_of_code();
-        // What has happened before is seen now: it may have been the end of an essential one.
-        if let Some(exit) = self.essential_end() {
-            return Ok(exit);
-        }
-        for heard in &self.heard {
+        loop {
+            let essential = self.essential_end();
+            if let Some(one) = essential.as_ref().filter(|_| !(has_releases && self.is_deploying()))
+            {
+                return Ok(self.end_with(one));
+            }
+            // A deployment that is under way may go back: then it runs again.
+            let Some(heard) = self.hear(essential.is_some())? else { continue };
             match heard {
                 Heard::Reload => keep::reload(self.shell, self.supervision.manager().children()),
                 Heard::End => return Ok(Exit::DONE),
                 Heard::Happening(Happening::EndAsked) => return Ok(Exit::DONE),
-                Heard::Happening(Happening::Over) => break,
+                Heard::Happening(Happening::Over) => return Err(gone()),
                 Heard::Happening(Happening::Log(what)) => self.warn(&what),
                 Heard::Happening(Happening::News { instance, news }) => {
                     self.tell(&instance, &news);
-                    let may_be_over = matches!(news, News::Done | News::ExitedNoRetry { .. });
-                    if let Some(exit) = self.essential_end().filter(|_| may_be_over) {
-                        return Ok(exit);
-                    }
                 }
                 Heard::Happening(_) => {}
             }
         }
-        let error = std::io::Error::other("its thread has ended");
-        Err(CliError::io("the process manager has failed", &error))
+    }
+
+    /// What happens next; nothing, where it is only waited for a moment.
+    fn hear(&self, is_short: bool) -> Result<Option<Heard>, CliError> {
+        if !is_short {
+            return self.heard.recv().map(Some).map_err(|_| gone());
+        }
+        match self.heard.recv_timeout(GLANCE) {
+            Ok(heard) => Ok(Some(heard)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+        }
+    }
+
+    /// Whether a deployment has begun that is not decided.
+    fn is_deploying(&self) -> bool {
+        self.application.state().is_ok_and(|state| !state.open.is_empty())
     }
 
     fn tell(&self, instance: &str, news: &News) {
@@ -80,6 +92,7 @@ impl Up<'_> {
         match news {
             News::Ready if !self.shell.global.verbose => {}
             News::ExitedNoRetry { .. }
+            | News::Killed
             | News::ExitedRetry { .. }
             | News::WatchFailed { .. }
             | News::NotLimited { .. }
@@ -88,18 +101,20 @@ impl Up<'_> {
         }
     }
 
-    /// The exit code, when a service has ended, and is not started again, whose end is that of all.
-    fn essential_end(&self) -> Option<Exit> {
+    /// A service that has ended, and is not started again, whose end is that of all.
+    fn essential_end(&self) -> Option<InstanceStatus> {
         let all = self.supervision.manager().status().ok()?;
-        let has_ended = |one: &&InstanceStatus| {
-            use deploykit::supervisor::machine::Reason;
+        all.into_iter().find(|one| {
             let is_down = matches!(one.phase, Phase::Down(Reason::Done | Reason::Failed(_)));
             one.essential && is_down
-        };
-        let one = all.iter().find(has_ended)?;
+        })
+    }
+
+    /// The exit code that follows from its end.
+    fn end_with(&self, one: &InstanceStatus) -> Exit {
         let end = one.last_end.as_deref().unwrap_or("has ended");
         self.note(&clean(&format!("{} is essential, and {end}: ending.", one.name)));
-        Some(match &one.last_ending {
+        match &one.last_ending {
             Some(Ending::Ended(Ended::Code(code))) => {
                 Exit::of_service(u8::try_from(*code).unwrap_or(1))
             }
@@ -108,8 +123,13 @@ impl Up<'_> {
             }
             Some(_) => Exit::FAILED,
             None => Exit::DONE,
-        })
+        }
     }
+}
+
+fn gone() -> CliError {
+    let error = std::io::Error::other("its thread has ended");
+    CliError::io("the process manager has failed", &error)
 }
 
 /// Ends what services have left that this process has become the parent of.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use deploykit::supervisor::control::Client;
 use deploykit::supervisor::socket;
-use deploykit::traits::{Instance, ServiceState};
+use deploykit::traits::{Instance, LogRequest, ServiceState};
 use deploykit::{Application, DeployRequest, Step};
 
 use super::super::deploy::conclude;
@@ -22,10 +22,14 @@ use crate::args::UpArgs;
 use crate::exit::Exit;
 use crate::render::error::CliError;
 use crate::render::processes;
+use crate::render::text::clean;
 use crate::shell::Shell;
 
 /// How often it is looked whether it answers.
 const GLANCE: Duration = Duration::from_millis(10);
+
+/// So many lines tell what went wrong.
+const LAST_LINES: usize = 10;
 
 /// What it tells is kept in files that are not much longer.
 const LONGEST: u64 = 1 << 20;
@@ -51,7 +55,7 @@ pub(super) fn detached(
     if !is_active && !args.no_deploy {
         let live = shell.live(true)?;
         live.expect(Step::Resolve);
-        let result = application.deploy(&live.ctx, &DeployRequest::default());
+        let result = application.deploy(&live.ctx, &DeployRequest::default().retry(args.retry));
         let exit = live.end(result).map(|report| conclude(shell, &report));
         if !matches!(exit, Ok(Exit::DONE)) && is_new {
             // What was begun for it ends with it.
@@ -59,11 +63,31 @@ pub(super) fn detached(
         }
         return exit;
     }
+    if !is_new && !is_procfile {
+        super::note_changed(shell, application);
+    }
     let found = settled(&mut client, &[], Some(PATIENCE)).map_err(|error| failed(&error))?;
     let rows = rows(&found);
     shell.answer(&rows, || processes::lines(&rows, shell.paint()));
+    for ill in rows.iter().filter(|one| one.state == ServiceState::Failed) {
+        tell_last_lines(shell, application, &ill.name);
+    }
     let is_up = |one: &Instance| one.state == ServiceState::Running;
     Ok(if rows.iter().all(is_up) { Exit::DONE } else { Exit::FAILED })
+}
+
+/// Tells what one that has failed has said last.
+fn tell_last_lines(shell: &Shell, application: &Application, name: &str) {
+    let mut request = LogRequest::default();
+    (request.lines, request.of) = (Some(LAST_LINES), vec![name.to_owned()]);
+    let mut lines = Vec::new();
+    let read = shell
+        .look()
+        .map(|ctx| application.logs(&ctx, &request, &mut |line| lines.push(clean(&line.line))));
+    if matches!(read, Ok(Ok(()))) && !lines.is_empty() {
+        shell.note(&format!("The last lines of {name}:\n  | {}", lines.join("\n  | ")));
+        shell.note(&format!("When its cause is mended: `deploykit retry {name}`."));
+    }
 }
 
 /// Starts it, and waits until it has started the services that are active.

@@ -13,13 +13,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use deploykit::supervisor::control::ServerError;
-use deploykit::supervisor::{InstanceStatus, Supervision, SupervisionError, socket};
-use deploykit::{Application, ErrorKind};
+use deploykit::supervisor::{InstanceStatus, Supervision, SupervisionError, as_instance, socket};
+use deploykit::traits::ServiceState;
+use deploykit::{Application, ErrorKind, Timestamp};
 
 use crate::args::UpArgs;
 use crate::exit::Exit;
 use crate::render::error::{CliError, warning};
 use crate::render::text::count;
+use crate::render::time::local;
 use crate::shell::Shell;
 use follow::{Follower, Manner};
 use heard::{Ends, Heard};
@@ -76,6 +78,7 @@ struct Up<'a> {
     application: &'a Application,
     supervision: Supervision,
     follower: Follower,
+    is_apart: bool,
     heard: Receiver<Heard>,
     ends: Ends,
 }
@@ -111,7 +114,8 @@ impl<'a> Up<'a> {
         });
         let supervision = supervision.map_err(|error| unsupervised(&error))?;
         let _ = manager.set(Arc::downgrade(supervision.manager()));
-        let up = Self { shell, application, supervision, follower, heard, ends };
+        let up =
+            Self { shell, application, supervision, follower, is_apart: args.apart, heard, ends };
         up.tell_what_was_left();
         Ok(up)
     }
@@ -119,7 +123,7 @@ impl<'a> Up<'a> {
     /// Tells something that is worth knowing. Nobody waits until it is read.
     fn note(&self, text: &str) {
         if !self.shell.global.quiet && !self.shell.global.json {
-            self.follower.say(&self.shell.masker.mask(text));
+            self.follower.say(&format!("{}{}", self.time(), self.shell.masker.mask(text)));
         }
     }
 
@@ -127,8 +131,14 @@ impl<'a> Up<'a> {
     fn warn(&self, message: &str) {
         if !self.shell.global.json {
             let paint = self.shell.error_paint();
-            self.follower.say(&warning(message, paint, &self.shell.masker));
+            let text = warning(message, paint, &self.shell.masker);
+            self.follower.say(&format!("{}{text}", self.time()));
         }
+    }
+
+    /// In the background what is told is read later.
+    fn time(&self) -> String {
+        if self.is_apart { format!("{} ", local(Timestamp::now())) } else { String::new() }
     }
 
     fn tell_what_was_left(&self) {
@@ -162,12 +172,13 @@ impl<'a> Up<'a> {
             Err(error) => return Err(unsupervised(&error)),
         };
         if active.is_some() {
+            note_changed(self.shell, self.application);
             self.settle();
             self.recover();
         } else if args.no_deploy {
             self.note("Nothing is active: `deploykit deploy` starts the services.");
         } else {
-            let exit = self.deploy()?;
+            let exit = self.deploy(args.retry)?;
             if exit != Exit::DONE {
                 return Ok(exit);
             }
@@ -177,10 +188,10 @@ impl<'a> Up<'a> {
     }
 
     /// Deploys first. That is a process of its own, so that what its build leaves is nobody's here.
-    fn deploy(&self) -> Result<Exit, CliError> {
+    fn deploy(&self, retry: bool) -> Result<Exit, CliError> {
         let failed = |error: std::io::Error| CliError::io("cannot deploy", &error);
         let mut command = keep::own(self.shell).map_err(failed)?;
-        command.args(keep::manner(self.shell)).arg("deploy");
+        command.args(keep::manner(self.shell)).arg("deploy").args(retry.then_some("--retry"));
         let mut child =
             self.supervision.manager().children().start(&mut command).map_err(failed)?;
         let mut is_told = false;
@@ -212,8 +223,15 @@ impl<'a> Up<'a> {
     fn settle(&self) {
         let is_over = || self.ends.is_asked();
         let Ok(all) = attend::settled(self.supervision.manager(), &is_over) else { return };
-        let running = all.iter().filter(|one| one.pid.is_some()).count();
-        self.note(&format!("{} of {} run.", running, count(all.len() as u64, "instance")));
+        let is_down = |one: &&InstanceStatus| {
+            as_instance(one, Timestamp::now()).state != ServiceState::Running
+        };
+        let down: Vec<&str> = all.iter().filter(is_down).map(|one| one.name.as_str()).collect();
+        if down.is_empty() {
+            self.note(&format!("All runs: {}.", count(all.len() as u64, "instance")));
+        } else {
+            self.warn(&format!("not up yet: {}", down.join(", ")));
+        }
     }
 
     fn end(self) {
@@ -227,6 +245,17 @@ impl<'a> Up<'a> {
         supervision.end(&|| ends.is_impatient());
         attend::end_what_is_left(&children);
         follower.end();
+    }
+}
+
+/// Tells when the configuration says otherwise how the services are to run than what they run by.
+pub(super) fn note_changed(shell: &Shell, application: &Application) {
+    let active = application.runtimes().ok().and_then(|runtimes| runtimes.active);
+    let now = application.config().runtime();
+    if active.is_some_and(|active| !active.runtime.runs_like(&now)) {
+        shell.note(
+            "The configuration of the services has changed: `deploykit reload` brings it to them.",
+        );
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
         texts(rules, &path, service);
         sockets(rules, &path, service);
         supervised::check(rules, &path, service, config.systemd.is_used());
+        if !config.systemd.is_used() {
+            supervised::others(rules, &path, service, services);
+        }
         if service.on_deploy == OnDeploy::Reload
             && service.reload.is_none()
             && rules.is_whole(&path)
@@ -78,10 +81,12 @@ fn texts(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
         rules.wrong(&at("umask"), "it is made of octal digits: \"0027\"", None);
     }
     let signal = service.stop_signal.strip_prefix("SIG").unwrap_or(&service.stop_signal);
-    if signal.is_empty()
-        || !signal.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'+')
-    {
-        rules.wrong(&at("stop_signal"), "it is the name of a signal: \"TERM\"", None);
+    let is_real_time = signal
+        .strip_prefix("RTMIN+")
+        .is_some_and(|number| number.parse::<u32>().is_ok_and(|number| number <= 30));
+    if format!("SIG{signal}").parse::<nix::sys::signal::Signal>().is_err() && !is_real_time {
+        let hint = "TERM, INT, QUIT, HUP, USR1, USR2, WINCH, …";
+        rules.wrong(&at("stop_signal"), "there is no such signal", Some(hint));
     }
     for (key, target) in [("stdout", &service.stdout), ("stderr", &service.stderr)] {
         if !matches!(target.as_str(), "journal" | "null") && !target.starts_with('/') {

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use crate::config::{
-    Backoff, Hardening, LogsConfig, NetworkConfig, OnDeploy, Period, Ready, ServiceSpec,
+    Backoff, Hardening, INSTANCE, LogsConfig, NetworkConfig, OnDeploy, Period, Ready, ServiceSpec,
 };
 
 /// What `deploykit up` does, and units of systemd do not: the keys, and whether they ask for something.
@@ -74,6 +74,38 @@ fn foreign(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec, under_sy
     } else {
         let hint = "with manager = \"system\" in [systemd], or \"user\", systemd runs the services";
         refuse(&of_systemd(service), "`deploykit up` does not do this, but systemd does", hint);
+    }
+}
+
+/// What it starts after and needs are services of the application: there is nobody else.
+pub(super) fn others(
+    rules: &mut Rules<'_>,
+    path: &[&str],
+    service: &ServiceSpec,
+    all: &[ServiceSpec],
+) {
+    for (key, names) in [("after", &service.after), ("requires", &service.requires)] {
+        for (index, name) in names.iter().enumerate() {
+            if !all.iter().any(|other| other.name == *name) {
+                let known: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
+                let hint = format!("there are: {}", known.join(", "));
+                let index = index.to_string();
+                let at = [path, &[key, &index]].concat();
+                rules.wrong(&at, format!("there is no service {name:?}"), Some(&hint));
+            }
+        }
+    }
+    let words = service.command.as_slice().iter().chain(service.env.values());
+    let words = words.chain(&service.env_files).chain(&service.watch).chain(&service.ready_check);
+    let names_one =
+        words.chain(&service.start).chain(&service.stop).any(|word| word.contains(INSTANCE));
+    if service.count.is_none() && names_one && rules.is_whole(path) {
+        let why = "`{instance}` is the number of one of several instances: it needs `count`";
+        rules.missing(
+            rules.value(&[path, &["command"]].concat()),
+            why,
+            Some("count = 1 beside it"),
+        );
     }
 }
 
