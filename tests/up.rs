@@ -155,6 +155,23 @@ fn a_procfile_is_run_where_there_is_no_configuration() {
 }
 
 #[test]
+fn an_action_that_cannot_be_done_is_shown_in_its_place() {
+    let app = app();
+    for (line, why) in [
+        ("watch = [\"tcp:127.0.0.1:1\", \"ftp://x\"]", "service[0].watch[1]"),
+        ("watch = [\"exec:\"]", "does not say what is asked"),
+        ("start = [\"wait:./a=999\", \"start\"]", "no program exits with 999"),
+        ("stop = [\"sleep:5\"]", "without `stop`"),
+        ("ready = \"check\"\nready_check = \"http:///x\"", "service[0].ready_check"),
+    ] {
+        app.configure(&format!("[[service]]\nname = \"web\"\ncommand = [\"./web\"]\n{line}\n"));
+        app.run(&["config", "check"]).expect(2).says(why).says("deploykit.toml:");
+    }
+    app.configure(SERVICES);
+    app.run(&["reload"]).expect(1).says("nothing is active");
+}
+
+#[test]
 fn without_it_a_deployment_says_what_to_type_and_begins_nothing() {
     let app = app();
     app.run(&["deploy"]).expect(1).says("`deploykit up`");

@@ -32,7 +32,9 @@ pub use engine::{
 };
 pub use event::{Event, EventKind, EventSink, FnSink, NoEvents, Sinks, Stream, Unit};
 pub use id::{BuildDigest, DeploymentId, Identity, InvalidName, ReleaseId, Revision, SourceId};
-pub use registry::{BackendRequest, CheckConstructor, Constructor, Registry, RegistryError};
+pub use registry::{
+    BackendRequest, CheckConstructor, Complaint, Constructor, Registry, RegistryError, ServiceRule,
+};
 pub use secret::{MASK, Masker, Secret};
 pub use secret_source::{SecretError, read_secret};
 pub use state::{Actor, Layout, Outcome, Request};

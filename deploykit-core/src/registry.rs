@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::config::{CheckConfig, Config};
+use crate::config::{CheckConfig, Config, ServiceSpec};
 use crate::secret::Masker;
 use crate::state::Layout;
 use crate::traits::{BoxError, Builder, HealthCheck, Source, Supervisor};
@@ -38,6 +38,13 @@ pub type CheckConstructor = Arc<
         + Send
         + Sync,
 >;
+
+/// What is wrong with a description of a service, for the backend that is to run it: the key, and an index
+/// where it is a list; and why.
+pub type Complaint = (Vec<String>, String);
+
+/// Looks at a description of a service, without a release and without the host.
+pub type ServiceRule = Arc<dyn Fn(&ServiceSpec) -> Vec<Complaint> + Send + Sync>;
 
 /// A backend could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +101,7 @@ pub struct Registry {
     sources: BTreeMap<String, Constructor<dyn Source>>,
     builders: BTreeMap<String, Constructor<dyn Builder>>,
     services: BTreeMap<String, Constructor<dyn Supervisor>>,
+    service_rules: BTreeMap<String, ServiceRule>,
     checks: BTreeMap<String, CheckConstructor>,
 }
 
@@ -155,6 +163,18 @@ impl Registry {
     pub fn service(&mut self, name: &str, constructor: Constructor<dyn Supervisor>) -> &mut Self {
         self.services.insert(name.to_owned(), constructor);
         self
+    }
+
+    /// Has a service backend look at the entries of `[[service]]` that it is to run, when a configuration is
+    /// read for this registry: what it complains of is shown in its place.
+    pub fn service_rule(&mut self, name: &str, rule: ServiceRule) -> &mut Self {
+        self.service_rules.insert(name.to_owned(), rule);
+        self
+    }
+
+    /// What a service backend has to say of a description.
+    pub(crate) fn complaints(&self, backend: &str, service: &ServiceSpec) -> Vec<Complaint> {
+        self.service_rules.get(backend).map(|rule| rule(service)).unwrap_or_default()
     }
 
     /// Adds a health check, or puts it in the place of the one of that name.

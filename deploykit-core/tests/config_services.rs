@@ -84,8 +84,29 @@ fn up(more: &str) -> String {
 fn what_cannot_be_meant_is_refused_with_its_reason() {
     for (text, message) in [
         (&*up("stop_signal = \"TERMM\""), "`service[0].stop_signal`: there is no such signal"),
-        (&up("after = [\"web\", \"wbe\"]"), "`service[0].after[1]`: there is no service \"wbe\""),
+        (&up("after = [\"wbe\"]"), "`service[0].after[0]`: there is no service \"wbe\""),
         (&up("watch = [\"http://h:808{instance}/\"]"), "it needs `count`"),
+        (&up("requires = [\"web\"]"), "\"web\" waits for \"web\" in its turn"),
+        (
+            &up(
+                "requires = [\"a\"]\n[[service]]\nname = \"a\"\ncommand = [\"a\"]\nafter = [\"web\"]",
+            ),
+            "\"a\" waits for \"web\" in its turn",
+        ),
+        (
+            &up("requires = [\"a\"]\n[[service]]\nname = \"a\"\ncommand = [\"a\"]\nlevel = 2"),
+            "\"a\" has the level 2",
+        ),
+        (
+            &up(
+                "requires = [\"a\"]\n[[service]]\nname = \"a\"\ncommand = [\"a\"]\nenabled = false",
+            ),
+            "\"a\" is not enabled",
+        ),
+        (&up("stop_signal = \"RTMIN+1\""), "no signals of real time"),
+        (&up("limits.memory = 0"), "no program runs with so little"),
+        (&up("user = \"\""), "it names nobody"),
+        (&up("env_files = [\"-\"]"), "it names no file"),
         (&up("ready = \"line\""), "it needs `ready_line` beside it"),
         (&up("ready_delay = \"2s\""), "nothing asks for it"),
         (&up("restart_delay = \"2m\""), "longer than `restart_delay_max`"),

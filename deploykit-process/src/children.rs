@@ -81,6 +81,11 @@ impl Attended {
         self.child.id()
     }
 
+    /// Its standard error, where that was asked for, once.
+    pub fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+        self.child.stderr.take()
+    }
+
     /// How it has ended, if it has.
     ///
     /// # Errors

@@ -82,6 +82,36 @@ pub fn describe(
     all.map_err(|error| Undescribed { service: spec.name.clone(), what: error.to_string() })
 }
 
+/// What is wrong with the actions and watches of a service, each with its key.
+pub(crate) fn complaints(spec: &ServiceSpec) -> Vec<(Vec<String>, String)> {
+    // The number of an instance, and where it lies, change nothing of that.
+    let one = Definition::new(&*spec.name, spec.command.as_slice().iter().cloned(), "/");
+    let variables = variables(&one, &Layout::new("/".into()));
+    let fill = |text: &str| text.replace("{instance}", "1");
+    let mut found = Vec::new();
+    let mut actions = Actions::default();
+    let filled = |list: &[String]| list.iter().map(|text| fill(text)).collect::<Vec<_>>();
+    for (key, list) in [("start", &spec.start), ("stop", &spec.stop)] {
+        let texts = filled(list);
+        let of = if key == "start" { of_start } else { of_stop };
+        if let Err(error) = of(&texts, &variables, &mut actions) {
+            let index = texts.iter().position(|text| *text == error.text).unwrap_or_default();
+            found.push((vec![key.to_owned(), index.to_string()], error.why));
+        }
+    }
+    for (index, text) in spec.watch.iter().enumerate() {
+        if let Err(error) = of_watch(&fill(text), &variables) {
+            found.push((vec!["watch".to_owned(), index.to_string()], error.why));
+        }
+    }
+    if let Some(Err(error)) =
+        spec.ready_check.as_ref().map(|text| of_watch(&fill(text), &variables))
+    {
+        found.push((vec!["ready_check".to_owned()], error.why));
+    }
+    found
+}
+
 /// What variables of actions stand for.
 fn variables(one: &Definition, layout: &Layout) -> Variables {
     let mut variables = Variables::new();

@@ -42,4 +42,5 @@ const BACKEND: &str = "process";
 /// Adds the service backend `process` to a registry.
 pub fn register(registry: &mut deploykit_core::Registry) {
     registry.service(BACKEND, std::sync::Arc::new(Processes::construct));
+    registry.service_rule(BACKEND, std::sync::Arc::new(describe::complaints));
 }

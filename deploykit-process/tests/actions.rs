@@ -172,6 +172,47 @@ fn what_is_done_before_a_start_ends_when_the_start_is_not_wanted_any_more() {
 }
 
 #[test]
+fn what_was_started_before_a_start_that_fails_ends_with_it() {
+    let bench = Bench::new();
+    let mut web = bench.script("exec sleep 1000");
+    web.actions = actions(
+        &[
+            "exec:sh -c 'echo $$ > left; exec sleep 1000'",
+            "wait:sh -c 'while [ ! -s left ]; do sleep 0.01; done; exit 1'",
+            "start",
+        ],
+        &[],
+    );
+    let status = bench.up(web);
+    let Phase::Down(Reason::Failed(_)) = &status.phase else { panic!("{status:?}") };
+    let left = bench.read("left");
+    bench.until("it has ended", || !Path::new(&format!("/proc/{}/cwd", left.trim())).exists());
+}
+
+#[test]
+fn what_comes_after_a_start_waits_until_it_is_ready() {
+    let bench = Bench::new();
+    let mut web = bench.script("sleep 0.3; echo ready >> order; echo ready; exec sleep 1000");
+    web.readiness = Readiness::Line("ready".into());
+    web.actions = actions(&["start", &says("after")], &[]);
+    assert_eq!(bench.up(web).phase, Phase::Running);
+    assert_eq!(bench.read("order"), "ready\nafter\n");
+}
+
+#[test]
+fn what_hangs_before_a_stop_leaves_the_process_its_time() {
+    let bench = Bench::new();
+    let mut web = bench
+        .script("trap 'echo asked >> order; exit' TERM; echo >> up; while :; do sleep 0.02; done");
+    web.course.stop_timeout = Duration::from_secs(2);
+    web.actions = actions(&[], &["wait:sleep 1000", "stop"]);
+    bench.up(web);
+    bench.until("it runs", || !bench.read("up").is_empty());
+    bench.down();
+    assert_eq!(bench.read("order"), "asked\n");
+}
+
+#[test]
 fn a_line_or_a_check_makes_ready_and_what_does_not_come_in_time_is_started_anew() {
     let bench = Bench::new();
     let mut web = bench.script(

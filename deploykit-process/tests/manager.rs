@@ -509,3 +509,30 @@ fn what_is_dead_is_not_shown_as_running_while_its_children_end() {
     assert_ne!(bench.status("web").phase, Phase::Running);
     bench.until("it is started again", || bench.status("web").restarts == 1);
 }
+
+#[test]
+fn what_has_failed_in_a_lower_level_keeps_no_higher_one_down_and_a_stop_of_one_no_restart_of_another()
+ {
+    let bench = Bench::new();
+    let mut low = bench.script("low", "exit 3");
+    low.course.rules.when = When::Never;
+    let mut high = bench.script("high", "exec sleep 1000");
+    high.level = 1;
+    let mut stubborn =
+        bench.script("stubborn", "trap '' TERM; echo >> up; while :; do sleep 0.1; done");
+    stubborn.course.stop_timeout = Duration::from_secs(30);
+    bench.manager.define(vec![low, high, stubborn]).unwrap();
+    bench.manager.up(&[]).unwrap();
+    bench.until("it runs", || bench.status("high").phase == Phase::Running);
+    let first = bench.status("high").pid;
+    bench.until("the other one, too", || std::fs::metadata(bench.notes.dir.join("up")).is_ok());
+    assert!(matches!(bench.status("low").phase, Phase::Down(Reason::Failed(_))));
+    bench.manager.down(&["stubborn".into()]).unwrap();
+    bench.manager.restart(&["high".into()]).unwrap();
+    let again = bench.manager.settle(&["high".into()], LONG).unwrap().remove(0);
+    assert_eq!(again.phase, Phase::Running);
+    assert_ne!(again.pid, first);
+    assert!(bench.status("stubborn").pid.is_some(), "it is still ending");
+    bench.manager.kill();
+    bench.until("it is killed", || bench.status("stubborn").pid.is_none());
+}

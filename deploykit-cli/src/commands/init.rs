@@ -34,9 +34,8 @@ pub(super) fn init(shell: &Shell, url: Option<&str>) -> Result<Exit, CliError> {
     let place = place(directory);
     shell.note(&format!(
         "Next:\n  1. say in it how to build, how to run, and how to see whether it works\n  \
-         2. deploykit{place} up        deploys it, and runs what [[service]] describes; or, where something\n  \
-            else runs the service:\n  \
-         3. deploykit{place} deploy"
+         2. deploykit{place} up        deploys it, and runs what [[service]] describes\n  \
+         3. deploykit{place} deploy    deploys what is new; from the first time on, where something else runs it"
     ));
     Ok(Exit::DONE)
 }

@@ -140,23 +140,28 @@ pub(super) fn settled(
     loop {
         let found = client.settle(names, GLANCE)?;
         let is_over = longest.is_some_and(|longest| begun.elapsed() >= longest);
-        if is_over || are_settled(&found) {
+        // What they wait for may be others.
+        let all = if names.is_empty() { found.clone() } else { client.status()? };
+        if is_over || are_settled(&found, &all) {
             return Ok(found);
         }
     }
 }
 
-/// Whether there is nothing to wait for: each runs, or will not without something being done.
-pub(super) fn are_settled(all: &[InstanceStatus]) -> bool {
-    let has_failed = |one: &InstanceStatus| matches!(one.phase, Phase::Down(Reason::Failed(_)));
-    let is_blocked = all.iter().any(has_failed);
-    all.iter().all(|one| match one.phase {
-        Phase::Running | Phase::Down(_) => true,
-        Phase::Stopping(_) => false,
-        // What it waits for will not come.
-        Phase::Waiting if is_blocked => true,
-        // One that is tried again and again has shown that it does not start.
-        _ => one.restarts > 1,
+/// Whether there is nothing to wait for: each runs, or will not without something being done. What one waits
+/// for is among `all`.
+pub(super) fn are_settled(some: &[InstanceStatus], all: &[InstanceStatus]) -> bool {
+    // One that is tried again and again has shown that it does not start.
+    let is_moving = |one: &InstanceStatus| match one.phase {
+        Phase::Running | Phase::Down(_) | Phase::Waiting => false,
+        Phase::Stopping(_) => true,
+        _ => one.restarts <= 1,
+    };
+    let is_any_moving = all.iter().any(is_moving);
+    some.iter().all(|one| match one.phase {
+        // What it waits for does not come.
+        Phase::Waiting => !is_any_moving,
+        _ => !is_moving(one),
     })
 }
 

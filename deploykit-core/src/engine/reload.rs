@@ -54,6 +54,8 @@ impl Application {
         state: &State,
         active: &ReleaseRecord,
     ) -> Result<Plan, Error> {
+        // Where nothing could be brought over, nothing is known of what runs either.
+        self.operation(&self.config.runtime())?.preflight(ctx, None)?;
         let mut known = self.known(state, Some(active), &self.config.runtime())?;
         known.confirm_within = self.demanded_confirmation();
         let mut plan = plan::reload(&known, active);

@@ -51,6 +51,10 @@ pub fn of_watch(text: &str, variables: &Variables) -> Result<Action, NoAction> {
     if let Some(does) = ours(text, variables).map_err(fail)? {
         return Ok(Action { text: text.to_owned(), does });
     }
+    // As a watch, the program of the service itself is not meant.
+    if text.split_once(':').is_none_or(|(_, target)| target.trim().is_empty()) {
+        return Err(fail("it does not say what is asked".to_owned()));
+    }
     match compile(text, variables, ActionList::Watch).map_err(fail)? {
         Some(Does::Sleep(_)) => Err(fail("it asks nothing".to_owned())),
         // Angelize waits for no end here; whether it could be started says nothing of a service.
@@ -142,13 +146,24 @@ fn compile(text: &str, variables: &Variables, list: ActionList) -> Result<Option
             target()?.trim().parse().map_err(|_| "it waits for milliseconds".to_owned())?,
         )),
         Verb::Exec => Does::Exec(command(&target()?)?),
-        Verb::Wait => Does::Wait { command: command(&target()?)?, code: expected.unwrap_or(0) },
+        Verb::Wait => {
+            let code = expected.unwrap_or(0);
+            if !(0..=255).contains(&code) {
+                return Err(format!("no program exits with {code}"));
+            }
+            Does::Wait { command: command(&target()?)?, code }
+        }
         Verb::Http | Verb::Https => {
             let status = u16::try_from(expected.unwrap_or(200)).unwrap_or(0);
             if !(100..=599).contains(&status) {
                 return Err(format!("{status} is no http status"));
             }
-            Does::Http { url: format!("{verb}:{}", target()?), status }
+            let url = format!("{verb}:{}", target()?);
+            let host = url.split_once("://").map_or("", |(_, rest)| rest);
+            if host.is_empty() || host.starts_with('/') {
+                return Err("http://HOST:PORT/PATH is what it looks like".to_owned());
+            }
+            Does::Http { url, status }
         }
         Verb::Service => Does::Unit { name: target()?, verb: unit_verb(list, expected) },
     }))

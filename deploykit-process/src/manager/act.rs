@@ -8,9 +8,10 @@ use deploykit_core::{Cancellation, Cause};
 use super::Command;
 use super::run::{Id, Loop};
 use super::start::{Prepared, prepare};
-use crate::action::{Action, Around, Trouble, perform};
+use crate::action::{Action, Around, Does, Trouble, perform};
 use crate::machine::{Happened, Phase};
 use crate::policy::Ending;
+use crate::table::MARKER;
 
 /// At which place something is done.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Loop {
         if let Some(next) = instance.next.take() {
             instance.definition = next;
         }
-        (instance.text, instance.is_ready_so_far, instance.is_changed) = (None, false, false);
+        (instance.text, instance.owes, instance.is_changed) = (None, false, false);
         let prepared = prepare(&instance.definition, &self.scope, &*self.surroundings);
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -61,7 +62,7 @@ impl Loop {
         self.act(id, stage, actions, within);
     }
 
-    /// Does what is to be done when its process runs.
+    /// Does what is to be done when its process is ready.
     pub(super) fn act_after_start(&mut self, id: Id) {
         let Some(instance) = self.instances.get(&id) else { return };
         let definition = &instance.definition;
@@ -90,7 +91,8 @@ impl Loop {
         if actions.is_empty() {
             return self.ask_to_end(id);
         }
-        self.act(id, Stage::BeforeStop, actions, within);
+        // What is left of it is for the process itself.
+        self.act(id, Stage::BeforeStop, actions, within / 2);
     }
 
     fn ask_to_end(&self, id: Id) {
@@ -143,10 +145,12 @@ impl Loop {
             Ok(around) => around,
             Err(why) => return self.conclude(id, stage, Err(why), None),
         };
+        // What has just become ready may not answer yet.
+        let is_patient = matches!(stage, Stage::AfterStart);
         let cancellation = around.cancellation.clone();
         let teller = self.teller.clone();
         let spawned = std::thread::Builder::new().name("deploykit-act".into()).spawn(move || {
-            let result = all(&actions, within, &around);
+            let result = all(&actions, within, is_patient, &around);
             teller.tell(Command::Acted(Acted { id, number, result }));
         });
         match (spawned, self.instances.get_mut(&id)) {
@@ -164,10 +168,15 @@ impl Loop {
     pub(super) fn around(&self, id: Id, prepared: Option<&Prepared>) -> Result<Around, String> {
         let instance = self.instances.get(&id).ok_or("it is not defined any more")?;
         let definition = &instance.definition;
-        let Prepared { env, identity, outputs, .. } = match prepared {
+        let Prepared { mut env, identity, outputs, .. } = match prepared {
             Some(prepared) => prepared.try_clone(),
             None => prepare(definition, &self.scope, &*self.surroundings)?,
         };
+        if let Some(process) = &instance.process {
+            // What is done for it belongs to it, and ends with it.
+            env.retain(|(name, _)| name != MARKER);
+            env.push((MARKER.into(), process.marker.clone().into()));
+        }
         Ok(Around {
             dir: definition.dir.clone(),
             env,
@@ -203,15 +212,14 @@ impl Loop {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         match (stage, result) {
             (Stage::BeforeStart(prepared), Ok(())) if !is_broken_off => self.spawn(id, *prepared),
-            (Stage::BeforeStart(_), result) => {
+            (Stage::BeforeStart(prepared), result) => {
+                // What that has started ends with it.
+                let group = instance.group.as_ref().map(|(group, _)| Arc::clone(group));
+                super::stop::kill_marked(&prepared.marker, group.as_deref());
                 let why = result.err().unwrap_or_else(|| "it was to end before".to_owned());
                 self.ended(id, Ending::NotStarted(why), Duration::ZERO);
             }
-            (Stage::AfterStart, Ok(())) => {
-                if std::mem::take(&mut instance.is_ready_so_far) {
-                    self.take(id, Happened::Ready);
-                }
-            }
+            (Stage::AfterStart, Ok(())) => self.take(id, Happened::Ready),
             (Stage::AfterStart, Err(_)) if is_broken_off => {}
             (Stage::AfterStart, Err(why)) => self.take(id, Happened::Unwell(why)),
             (Stage::BeforeStop, _) => self.ask_to_end(id),
@@ -220,13 +228,32 @@ impl Loop {
     }
 }
 
+/// How often what asks is asked again where there is patience for it.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// Does all of it, one after the other, until one fails.
-fn all(actions: &[Action], within: Duration, around: &Around) -> Result<(), String> {
+fn all(
+    actions: &[Action],
+    within: Duration,
+    is_patient: bool,
+    around: &Around,
+) -> Result<(), String> {
     let begun = Instant::now();
     for action in actions {
-        let left = within.saturating_sub(begun.elapsed());
-        perform(action, left, around)
-            .map_err(|Trouble { why, .. }| format!("`{}`: {why}", action.text))?;
+        loop {
+            let left = within.saturating_sub(begun.elapsed());
+            let result = perform(action, left, around);
+            let asks = matches!(action.does, Does::Http { .. } | Does::Tcp(_) | Does::Unix(_));
+            match result {
+                Ok(()) => break,
+                Err(_)
+                    if is_patient
+                        && asks
+                        && left > AGAIN
+                        && around.cancellation.sleep(AGAIN).is_ok() => {}
+                Err(Trouble { why, .. }) => return Err(format!("`{}`: {why}", action.text)),
+            }
+        }
     }
     Ok(())
 }

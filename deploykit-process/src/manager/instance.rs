@@ -34,8 +34,8 @@ pub(super) struct Instance {
     pub(super) group: Option<(Arc<Group>, Amounts)>,
     /// What is done around its process.
     pub(super) acting: Option<Acting>,
-    /// It is ready, but for what is done after its start.
-    pub(super) is_ready_so_far: bool,
+    /// It is ready when that is done what is to be done after its start.
+    pub(super) owes: bool,
     /// What is asked of it.
     pub(super) watches: Vec<Watching>,
     /// What its phase waits for.
@@ -87,12 +87,12 @@ impl Instance {
         Self {
             definition,
             next: None,
-            is_changed: false,
+            is_changed: true,
             machine: Machine::default(),
             process: None,
             group: None,
             acting: None,
-            is_ready_so_far: false,
+            owes: false,
             watches: Vec::new(),
             timer: None,
             ending: false,
@@ -149,6 +149,8 @@ impl Instance {
                 Phase::Starting | Phase::Running if self.is_clearing() => {
                     Phase::Stopping(Next::Recover)
                 }
+                // It is about to begin again.
+                Phase::Down(_) if self.again => Phase::Waiting,
                 phase => phase.clone(),
             },
             pid: process.map(|process| process.pid),

@@ -8,12 +8,13 @@ use crate::definition::Definition;
 use crate::machine::{Happened, Phase};
 
 impl Loop {
-    /// Starts what waits for nothing any more: all levels below are up, and what it needs. Each at most
+    /// Starts what waits for nothing any more: all levels below are up, or have failed to, and what it needs
+    /// is up. Each at most
     /// once: one that cannot be started, and has no pause, would keep everything else waiting.
     pub(super) fn begin_in_order(&mut self) {
         let mut begun = BTreeSet::new();
         while !self.is_ending {
-            let lacking = self.instances.values().filter(|one| one.is_wanted() && !one.is_up());
+            let lacking = self.instances.values().filter(|one| one.is_wanted() && !one.is_past());
             let lowest = lacking.map(|one| one.definition.level).min();
             let is_free = |one: &Instance| {
                 let (definition, is_gated) = (&one.definition, one.machine.is_gated);
@@ -69,7 +70,7 @@ impl Loop {
         let is_free = |one: &Instance| {
             !one.is_alive() || stuck && Some(one.definition.level) >= highest || is_next(one)
         };
-        let nothing_ends = alive.is_empty();
+        let nothing_ends = !alive.iter().any(|one| one.again);
         let ending = self.instances.iter().filter(|(_, one)| one.ending && is_free(one));
         let free: Vec<Id> = ending.map(|(id, _)| *id).collect();
         for id in free {

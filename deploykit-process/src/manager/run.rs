@@ -303,9 +303,11 @@ impl Loop {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let is_ready = happened == Happened::Ready;
         if is_ready && instance.acting.is_some() {
-            // It is when what is done after its start is done, too.
-            instance.is_ready_so_far = true;
+            // What is done after its start is at it.
             return;
+        }
+        if is_ready && std::mem::take(&mut instance.owes) {
+            return self.act_after_start(id);
         }
         if let (true, Some(process)) = (is_ready, &mut instance.process) {
             process.ready_since.get_or_insert_with(Instant::now);
@@ -374,8 +376,9 @@ impl Loop {
         let news = News::Started { pid: process.pid };
         self.surroundings.tell(&definition.name(), &news);
         let is_ready = definition.readiness == Readiness::Started;
+        let definition_owes = &definition.actions.after_start;
         instance.process = Some(process);
-        self.act_after_start(id);
+        instance.owes = !definition_owes.is_empty();
         if is_ready {
             self.take(id, Happened::Ready);
         }

@@ -9,6 +9,7 @@ use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::instance::{Ended, Process};
 use super::run::{Id, Loop};
+use crate::cgroup::Group;
 use crate::left::signal_one;
 use crate::policy::Ending;
 use crate::table::{self, Row};
@@ -63,6 +64,30 @@ pub(super) fn kill_and_wait(process: &Process) {
     kill(process);
     let _ = waitid(WaitId::PidFd(process.handle.as_fd()), WaitIdOptions::EXITED);
 }
+
+/// Kills everything that carries this mark, and what is in the group: what was done before a start that
+/// does not come. What these start meanwhile is killed, too.
+pub(super) fn kill_marked(marker: &str, group: Option<&Group>) {
+    for _ in 0..TRIES {
+        let inside = group.map(Group::processes).unwrap_or_default();
+        let is_meant = |row: &&Row| {
+            let is_marked = || table::marker(row.pid).as_deref() == Some(marker);
+            !row.is_dead && (inside.contains(&row.pid) || is_marked())
+        };
+        let rows = table::all().unwrap_or_default();
+        let left: Vec<&Row> = rows.iter().filter(is_meant).collect();
+        if left.is_empty() {
+            return;
+        }
+        for row in left {
+            signal_one(row, nix::libc::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// So often it is looked whether what was killed has started something before.
+const TRIES: u32 = 20;
 
 /// How a process has ended, if it has; takes note of it, so that nothing is left of it.
 fn ending_of(process: &Process) -> Option<Ending> {

@@ -30,7 +30,7 @@ pub(super) fn settled(
 ) -> Result<Vec<InstanceStatus>, ManagerError> {
     loop {
         let all = manager.settle(&[], GLANCE)?;
-        if is_over() || are_settled(&all) {
+        if is_over() || are_settled(&all, &all) {
             return Ok(all);
         }
     }

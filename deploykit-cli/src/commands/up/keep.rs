@@ -2,6 +2,7 @@
 //! new to deploy, and reading the configuration again. Each is a process of its own, as a timer of systemd
 //! would start it.
 
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use deploykit::{Application, Layout};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::args::ColorWhen;
+use crate::exit::Exit;
 use crate::shell::Shell;
 
 /// This program, about the same application.
@@ -48,7 +50,8 @@ pub(super) fn recover(shell: &Shell, children: &Children) {
 
 /// Brings the services to the changed configuration.
 pub(super) fn reload(shell: &Shell, children: &Children) {
-    let child = own(shell).and_then(|mut command| children.start(command.arg("reload")));
+    let child =
+        own(shell).and_then(|mut command| children.start(command.args(["reload", "--wait=5m"])));
     if let Ok(child) = child {
         std::thread::spawn(move || child.wait());
     }
@@ -67,7 +70,9 @@ pub(super) fn begin(shell: &Shell, application: &Application, children: &Childre
             move || drop(children.start(&mut command).map(Attended::wait))
         })
     };
-    let Ok(mut put_right) = run(&["-q", "recover"]) else { return };
+    let Ok(mut put_right) = own(shell) else { return };
+    put_right.args(["-q", "recover"]);
+    let those = children.clone();
     std::thread::spawn(move || {
         let is_open = || again.state().is_ok_and(|state| !state.open.is_empty());
         loop {
@@ -75,7 +80,7 @@ pub(super) fn begin(shell: &Shell, application: &Application, children: &Childre
                 std::thread::sleep(every);
                 // Whoever is at it still is not disturbed: it has the lock.
                 if is_open() {
-                    put_right();
+                    recover_quietly(&mut put_right, &those);
                 }
             }
             wait_for_change(&layout, every);
@@ -91,6 +96,20 @@ pub(super) fn begin(shell: &Shell, application: &Application, children: &Childre
             look();
         }
     });
+}
+
+/// Puts right what was broken off, and says nothing when somebody is at it.
+fn recover_quietly(command: &mut Command, children: &Children) {
+    command.stderr(Stdio::piped());
+    let Ok(mut child) = children.start(command) else { return };
+    let mut said = Vec::new();
+    if let Some(mut stderr) = child.stderr() {
+        let _ = stderr.read_to_end(&mut said);
+    }
+    let is_busy = child.wait().is_ok_and(|status| status.code() == Some(Exit::BUSY.code().into()));
+    if !is_busy {
+        let _ = std::io::stderr().write_all(&said);
+    }
 }
 
 /// A number between 0 and 1 that nobody foresees.

@@ -1,6 +1,7 @@
 //! Backends and types of checks go by names that the program must know.
 
 use super::Rules;
+use crate::backend::service_backend_name;
 use crate::config::Config;
 use crate::config::diagnose::nearest;
 use crate::config::error::{ConfigErrorKind, Problem};
@@ -13,12 +14,28 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config, registry: &Registry)
     one(rules, &["build", "backend"], "builder backend", builder, registry.builder_names());
     let service = config.service.backend.as_deref();
     one(rules, &["service", "backend"], "service backend", service, registry.service_names());
+    described(rules, config, registry);
     if !rules.has_all_items(&["health", "check"]) {
         return;
     }
     for (index, check) in config.health.checks.iter().enumerate() {
         let path = ["health", "check", &index.to_string(), "type"];
         one(rules, &path, "type of check", Some(check.kind()), registry.check_names());
+    }
+}
+
+/// What the backend that is to run the services says of their descriptions.
+fn described(rules: &mut Rules<'_>, config: &Config, registry: &Registry) {
+    if !rules.has_all_items(&["service"]) || !rules.is_whole(&["systemd"]) {
+        return;
+    }
+    let backend = service_backend_name(config);
+    for (index, service) in config.service.services.iter().enumerate() {
+        for (key, why) in registry.complaints(backend, service) {
+            let index = index.to_string();
+            let key: Vec<&str> = key.iter().map(String::as_str).collect();
+            rules.wrong(&[&["service", index.as_str()], &key[..]].concat(), why, None);
+        }
     }
 }
 

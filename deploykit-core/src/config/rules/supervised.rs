@@ -3,6 +3,7 @@
 use super::Rules;
 use crate::config::{
     Backoff, Hardening, INSTANCE, LogsConfig, NetworkConfig, OnDeploy, Period, Ready, ServiceSpec,
+    Threshold,
 };
 
 /// What `deploykit up` does, and units of systemd do not: the keys, and whether they ask for something.
@@ -86,13 +87,49 @@ pub(super) fn others(
 ) {
     for (key, names) in [("after", &service.after), ("requires", &service.requires)] {
         for (index, name) in names.iter().enumerate() {
-            if !all.iter().any(|other| other.name == *name) {
-                let known: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
-                let hint = format!("there are: {}", known.join(", "));
-                let index = index.to_string();
-                let at = [path, &[key, &index]].concat();
-                rules.wrong(&at, format!("there is no service {name:?}"), Some(&hint));
+            let index = index.to_string();
+            let at = [path, &[key, &index]].concat();
+            match all.iter().find(|other| other.name == *name) {
+                None => {
+                    let known: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
+                    let hint = format!("there are: {}", known.join(", "));
+                    rules.wrong(&at, format!("there is no service {name:?}"), Some(&hint));
+                }
+                Some(other) if key == "requires" && !other.enabled => {
+                    rules.wrong(&at, format!("the service {name:?} is not enabled"), None);
+                }
+                Some(other) if other.level > service.level => {
+                    let why = format!(
+                        "{name:?} has the level {}, and starts when this one, of level {}, is up",
+                        other.level, service.level
+                    );
+                    rules.wrong(&at, why, None);
+                }
+                Some(_) if leads_back(&service.name, name, all) => {
+                    let why = format!("{name:?} waits for {:?} in its turn", service.name);
+                    rules.wrong(&at, why, None);
+                }
+                Some(_) => {}
             }
+        }
+    }
+    if service.watch.len() > MOST_WATCHES {
+        let why = format!("a service has at most {MOST_WATCHES} watches");
+        rules.wrong(&[path, &["watch"]].concat(), why, None);
+    }
+    if service.stop_signal.contains("RTMIN") {
+        let why = "`deploykit up` sends no signals of real time, but systemd does";
+        rules.wrong(&[path, &["stop_signal"]].concat(), why, None);
+    }
+    for (key, name) in [("user", &service.user), ("group", &service.group)] {
+        if name.as_deref() == Some("") {
+            rules.wrong(&[path, &[key]].concat(), "it names nobody", None);
+        }
+    }
+    for (index, file) in service.env_files.iter().enumerate() {
+        if file.trim_start_matches('-').is_empty() {
+            let index = index.to_string();
+            rules.wrong(&[path, &["env_files", &index]].concat(), "it names no file", None);
         }
     }
     let words = service.command.as_slice().iter().chain(service.env.values());
@@ -107,6 +144,25 @@ pub(super) fn others(
             Some("count = 1 beside it"),
         );
     }
+}
+
+/// So many watches a service has at most.
+const MOST_WATCHES: usize = 250;
+
+/// Whether what is waited for waits for the first one, be it through others.
+fn leads_back(first: &str, name: &str, all: &[ServiceSpec]) -> bool {
+    let (mut seen, mut next) = (Vec::new(), vec![name]);
+    while let Some(name) = next.pop() {
+        if name == first {
+            return true;
+        }
+        if !seen.contains(&name) {
+            seen.push(name);
+            let found = all.iter().filter(|other| other.name == name);
+            next.extend(found.flat_map(|one| one.after.iter().chain(&one.requires)).map(|n| &**n));
+        }
+    }
+    false
 }
 
 /// What makes it count as up, and the key that tells more of it.
@@ -144,6 +200,9 @@ fn ready(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec, under_syst
     }
 }
 
+/// No limit of memory is smaller, in bytes.
+const LEAST: u64 = 64 << 10;
+
 fn numbers(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
     let at = |key: &'static str| [path, &[key]].concat();
     rules.longer_than_nothing(&at("watch_interval"), service.watch_interval);
@@ -159,7 +218,13 @@ fn numbers(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
         };
         rules.wrong(&at, "`restart_delay` is longer than `restart_delay_max`", None);
     }
-    if let crate::config::Threshold::Percent(_) = service.logs.max_size {
+    for (key, amount) in [("memory", service.limits.memory), ("stack", service.limits.stack)] {
+        if matches!(amount, Some(Threshold::Absolute(bytes)) if bytes < LEAST) {
+            let at = [path, &["limits", key]].concat();
+            rules.wrong(&at, "no program runs with so little: at least \"64KiB\"", None);
+        }
+    }
+    if let Threshold::Percent(_) = service.logs.max_size {
         let at = [path, &["logs", "max_size"]].concat();
         rules.wrong(&at, "it is an amount, for instance \"100MiB\"", None);
     }

@@ -20,7 +20,8 @@ pub(super) fn write(
     writer.lines.table("service");
     writer.lines.text("name", name);
     if !service.description.is_empty() {
-        writer.lines.text("description", &service.description);
+        let line: Vec<&str> = service.description.split_whitespace().collect();
+        writer.lines.text("description", &line.join(" "));
     }
     writer.program();
     writer.place();
@@ -134,6 +135,10 @@ impl Writer<'_> {
         for given in &self.service.start_env {
             let text = self.known.noted(given, "StartEnv", &mut self.notes);
             match text.split_once('=') {
+                Some((name, _)) if name.starts_with("DEPLOYKIT_") => {
+                    let text = format!("left out: {name:?} is a name of deploykit's own");
+                    self.notes.left_out("StartEnv", text);
+                }
                 Some((name, value)) if !name.is_empty() && !names.iter().any(|n| n == name) => {
                     self.lines.text(&format!("env.{}", key(name)), value);
                     names.push(name.to_owned());
