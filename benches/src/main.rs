@@ -13,6 +13,7 @@ mod report;
 mod script;
 mod stats;
 mod steps;
+mod supervise;
 mod sync;
 mod toolkit;
 mod trees;

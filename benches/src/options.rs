@@ -50,12 +50,15 @@ pub(crate) enum Part {
     Goals,
     /// Ways of syncing a tree, by its size.
     Sync,
+    /// The supervisor, beside those that are installed: runit, s6, supervisord.
+    Supervise,
 }
 
 impl Options {
     /// Whether a part is to be measured. Ways of syncing are measured when asked for: they are for
     /// choosing a constant, not for watching.
     pub(crate) fn wants(&self, part: Part) -> bool {
-        if self.only.is_empty() { part != Part::Sync } else { self.only.contains(&part) }
+        let is_asked_for = matches!(part, Part::Sync | Part::Supervise);
+        if self.only.is_empty() { !is_asked_for } else { self.only.contains(&part) }
     }
 }

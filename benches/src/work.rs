@@ -8,7 +8,7 @@ use nix::sys::statfs::statfs;
 
 use crate::input::{self, Input};
 use crate::options::{Options, Part};
-use crate::{Result, child, goals, machine, report, steps, sync, toolkit, whole};
+use crate::{Result, child, goals, machine, report, steps, supervise, sync, toolkit, whole};
 
 /// Where things are measured, and with what.
 #[derive(Debug)]
@@ -82,6 +82,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let work =
         Work { root, binary, quick: options.quick, rounds: options.rounds, number: 0.into() };
     report::say(&machine::describe(&work.root, &work.binary)?);
+    if options.wants(Part::Supervise) {
+        let rounds = if work.quick { 2 } else { options.rounds.unwrap_or(50) };
+        let directory = work.fresh("supervise");
+        supervise::run(work.binary.as_std_path(), directory.as_std_path(), rounds, work.quick)?;
+        if options.only.len() == 1 {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let inputs = inputs(&work, options)?;
     for (wanted, measure) in PARTS {
         if options.wants(wanted) {

@@ -32,7 +32,7 @@ pub use describe::{Undescribed, describe, describe_all};
 pub use kept::{Kept, LogKeeper, LogPolicy, Sink, settings};
 pub use left::{Left, end_left};
 pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};
-pub use memory::let_go_of_code;
+pub use memory::let_go;
 pub use supervision::{Happening, Supervision, SupervisionError};
 pub use usage::{Usage, usage};
 

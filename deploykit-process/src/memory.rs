@@ -1,9 +1,24 @@
 //! Giving back memory that a process which only waits does not need.
 
-/// Lets go of the pages of this program's code, and of its libraries: beginning has touched much that
-/// waiting does not need. Those that are needed come back from the page cache, one by one. What it cannot
-/// let go of stays.
-pub fn let_go_of_code() {
+/// Gives back memory that is free, and lets go of the pages of this program's code and of its libraries:
+/// beginning has touched much that waiting does not need. Those that are needed come back from the page
+/// cache, one by one. What it cannot let go of stays.
+pub fn let_go() {
+    trim();
+    let_go_of_code();
+}
+
+/// What was freed is kept for what comes next, by each thread for itself (malloc_trim(3)).
+#[allow(unsafe_code, reason = "std has no way to the allocator of the system")]
+fn trim() {
+    // SAFETY: it may be called at any time by any thread, and moves nothing that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
+}
+
+fn let_go_of_code() {
     for line in std::fs::read_to_string("/proc/self/maps").unwrap_or_default().lines() {
         let mut fields = line.split_ascii_whitespace();
         let (Some(range), Some("r-xp"), Some(_), Some(_), Some(inode)) =
@@ -17,13 +32,13 @@ pub fn let_go_of_code() {
             Some((number(begin)?, number(end)?))
         });
         if let Some((begin, end)) = range {
-            let_go(begin, end);
+            forget(begin, end);
         }
     }
 }
 
 #[allow(unsafe_code, reason = "there is no safe way to tell the kernel what is not needed")]
-fn let_go(begin: usize, end: usize) {
+fn forget(begin: usize, end: usize) {
     let advice = rustix::mm::Advice::LinuxDontNeed;
     // SAFETY: a private mapping of a file that nobody may write to through it has no pages but those of the
     // file, which come back unchanged (madvise(2), MADV_DONTNEED); the kernel refuses to write to the file
@@ -61,7 +76,7 @@ mod tests {
             all
         };
         let before = code();
-        let_go_of_code();
+        let_go();
         let after = code();
         assert!(before > 0 && after < before, "{before} kB, then {after} kB");
         assert_eq!(sorted.first(), Some(&0));

@@ -20,6 +20,9 @@ use crate::render::text::clean;
 /// How often it is looked whether somebody wants an end meanwhile.
 const GLANCE: Duration = Duration::from_millis(200);
 
+/// When nothing has happened for so long, memory is given back.
+const REST: Duration = Duration::from_secs(2);
+
 /// What is killed at the end, and still there after this time, waits for something that nobody can hurry.
 const STUCK: Duration = Duration::from_secs(5);
 
@@ -43,7 +46,6 @@ impl Up<'_> {
             keep::begin(self.shell, self.application, self.supervision.manager().children());
         }
         self.follower.let_go();
-        deploykit::supervisor::let_go_of_code();
         loop {
             let essential = self.essential_end();
             if let Some(one) = essential.as_ref().filter(|_| !(has_releases && self.is_deploying()))
@@ -68,12 +70,20 @@ impl Up<'_> {
 
     /// What happens next; nothing, where it is only waited for a moment.
     fn hear(&self, is_short: bool) -> Result<Option<Heard>, CliError> {
-        if !is_short {
+        if !is_short && !self.is_warm.get() {
+            self.is_warm.set(true);
             return self.heard.recv().map(Some).map_err(|_| gone());
         }
-        match self.heard.recv_timeout(GLANCE) {
+        match self.heard.recv_timeout(if is_short { GLANCE } else { REST }) {
             Ok(heard) => Ok(Some(heard)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                // Nothing goes on any more: what was needed for it is given back.
+                if !is_short {
+                    deploykit::supervisor::let_go();
+                    self.is_warm.set(false);
+                }
+                Ok(None)
+            }
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
         }
     }

@@ -8,6 +8,7 @@ mod keep;
 mod notify;
 pub(super) mod wait;
 
+use std::cell::Cell;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -79,6 +80,8 @@ struct Up<'a> {
     supervision: Supervision,
     follower: Follower,
     is_apart: bool,
+    /// Something has happened since memory was given back.
+    is_warm: Cell<bool>,
     heard: Receiver<Heard>,
     ends: Ends,
 }
@@ -114,8 +117,16 @@ impl<'a> Up<'a> {
         });
         let supervision = supervision.map_err(|error| unsupervised(&error))?;
         let _ = manager.set(Arc::downgrade(supervision.manager()));
-        let up =
-            Self { shell, application, supervision, follower, is_apart: args.apart, heard, ends };
+        let up = Self {
+            shell,
+            application,
+            supervision,
+            follower,
+            is_apart: args.apart,
+            is_warm: Cell::new(true),
+            heard,
+            ends,
+        };
         up.tell_what_was_left();
         Ok(up)
     }
