@@ -1,7 +1,7 @@
 //! The service backend `process`: services under a process manager that runs beside, and that is asked
 //! over its socket.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
@@ -47,6 +47,10 @@ pub struct Processes {
     layout: Layout,
     /// So often an instance may end while it is brought up.
     forgiven: u64,
+    /// Of which release the manager was told last: where many instances are brought over one by one, it is
+    /// told once. Another manager, or another deployment, would not know; but there is one deployment at a
+    /// time, and a manager that has begun anew meanwhile says so.
+    defined: Mutex<Option<(ReleaseId, u32)>>,
 }
 
 impl Processes {
@@ -64,7 +68,12 @@ impl Processes {
         }
         describe_all(config, "", layout.root(), layout)?;
         let forgiven = config.health.restarts.into();
-        Ok(Self { config: config.clone(), layout: layout.clone(), forgiven })
+        Ok(Self {
+            config: config.clone(),
+            layout: layout.clone(),
+            forgiven,
+            defined: Mutex::default(),
+        })
     }
 
     fn client(&self) -> Result<Client, SupervisorError> {
@@ -95,7 +104,7 @@ impl Processes {
         // What the release before had, and this one has not, is on its way.
         let names = if names.is_empty() { &all[..] } else { names };
         let mut client = self.client()?;
-        client.define(definitions).map_err(failed)?;
+        self.define(&mut client, release, definitions)?;
         match manner {
             Manner::Changed => client.renew(names).map_err(failed)?,
             _ => client.restart(names).map_err(failed)?,
@@ -128,6 +137,22 @@ impl Processes {
 }
 
 impl Processes {
+    /// Tells the manager what there is to run, unless it was told of that release already.
+    fn define(
+        &self,
+        client: &mut Client,
+        release: &dyn Release,
+        definitions: Vec<Definition>,
+    ) -> Result<(), SupervisorError> {
+        let mut defined = self.defined.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Some((release.id().clone(), client.peer().unwrap_or_default()));
+        if *defined != now || now.as_ref().is_some_and(|(_, peer)| *peer == 0) {
+            client.define(definitions).map_err(failed)?;
+            *defined = now;
+        }
+        Ok(())
+    }
+
     /// Whether it has ended since it was asked to run, and more often than is forgiven.
     fn has_failed(&self, one: &InstanceStatus) -> bool {
         matches!(one.phase, Phase::Down(Reason::Failed(_))) || one.restarts > self.forgiven

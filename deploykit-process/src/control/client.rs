@@ -67,6 +67,12 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), is_spent: false })
     }
 
+    /// The process that answers, where the system tells.
+    pub fn peer(&self) -> Option<u32> {
+        let by = rustix::net::sockopt::socket_peercred(self.stream.get_ref()).ok()?;
+        u32::try_from(by.pid.as_raw_nonzero().get()).ok()
+    }
+
     /// As [`Manager::define`](crate::Manager::define).
     ///
     /// # Errors
