@@ -42,7 +42,8 @@ fn in_a_control_group_nobody_hides() {
     let path = dir.path().join("pid");
     let script =
         format!("env -i setsid sleep 1000 & echo $! > {}; exec sleep 1000", path.display());
-    let one = Definition::new("web", ["sh", "-c", &script], "/");
+    let mut one = Definition::new("web", ["sh", "-c", &script], "/");
+    one.amounts = serde_json::from_str::<Amounts>(r#"{ "processes": 1000 }"#).unwrap();
     let pid = up(&manager, one).pid.unwrap();
     let inside = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     if Groups::find().is_empty() || inside == own {

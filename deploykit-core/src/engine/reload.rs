@@ -3,7 +3,6 @@
 use super::application::Application;
 use super::error::Error;
 use super::plan;
-use super::recover;
 use super::report::{Action, Plan, Report};
 use super::request::ReloadRequest;
 use super::run::Run;
@@ -31,11 +30,7 @@ impl Application {
         let ctx = ctx.clone();
         let begun = ctx.clock().monotonic();
         let asked = Request::Reload;
-        let mut session = recover::settled(self, &ctx, &asked.to_string(), request.wait)?;
-        if let Some(open) = session.state().open.last() {
-            return Err(Error::Stuck { deployment: open.deployment });
-        }
-        let active = session.active()?.cloned().ok_or(Error::NothingActive)?;
+        let (mut session, active) = self.undisturbed(&ctx, &asked, request.wait)?;
         let plan = self.plan_reload(&ctx, session.state(), &active)?;
         if let Action::Nothing { why } = &plan.action {
             return Ok(self.nothing(&session, asked, None, why.clone()));

@@ -14,10 +14,14 @@ use crate::machine::{Happened, News};
 const LOOK: Duration = Duration::from_secs(5);
 
 impl Loop {
-    /// The group that the processes of an instance enter; none, where none can be made.
+    /// The group that the processes of an instance enter; none, where none can be made, and where nothing is
+    /// to be limited: to enter one takes the kernel 10 to 30 ms, longer than all the rest of a start.
     pub(super) fn group_of(&mut self, id: Id) -> Option<Arc<Group>> {
         let instance = self.instances.get_mut(&id)?;
         let amounts = instance.definition.amounts;
+        if amounts == Amounts::default() {
+            return None;
+        }
         if let Some((group, _)) = instance.group.as_ref().filter(|(_, made)| *made == amounts) {
             return Some(Arc::clone(group));
         }
@@ -27,10 +31,8 @@ impl Loop {
                 GroupError::NotLimited { what } => what,
                 _ => "anything",
             };
-            if amounts != Amounts::default() {
-                let news = News::NotLimited { what: what.to_owned() };
-                self.surroundings.tell(&instance.definition.name(), &news);
-            }
+            let news = News::NotLimited { what: what.to_owned() };
+            self.surroundings.tell(&instance.definition.name(), &news);
             // Which processes belong to it can be known all the same.
             self.groups.make(&name, &Amounts::default())
         });
