@@ -366,13 +366,18 @@ fn slow(app: &App, seconds: &str) {
 #[test]
 fn what_is_not_described_any_more_may_take_its_time_to_end() {
     let app = app();
-    slow(&app, "1");
+    // Those that are brought over at once, and not one by one.
+    let others = SERVICES.replace("count = 2\n", "").replace("{instance}", "1");
+    let script = "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done";
+    app.configure(&format!(
+        "{others}[[service]]\nname = \"slow\"\ncommand = [\"sh\", \"-c\", {script:?}]\n"
+    ));
     let _up = Up::detached(&app);
     let old = pid(&app, "slow");
-    app.configure(SERVICES);
+    app.configure(&others);
     app.run(&["reload"]).expect(0);
     until("it has ended", || !runs(old));
-    assert_eq!(instances(&app).len(), 3);
+    assert_eq!(instances(&app).len(), 2);
 }
 
 #[test]

@@ -26,8 +26,9 @@ fn until(manager: &Manager, what: &str, so: impl Fn() -> bool) {
 #[test]
 fn what_uses_more_memory_than_it_may_is_started_anew() {
     let manager = Manager::start(Quiet).unwrap();
-    let script = "import time; time.sleep(0.2); x = bytearray(300 << 20); time.sleep(1000)";
-    let mut one = Definition::new("greedy", ["python3", "-c", script], "/");
+    // A shell keeps the whole text.
+    let script = "sleep 0.2; text=$(head -c 200000000 /dev/zero | tr '\\0' x); sleep 1000";
+    let mut one = Definition::new("greedy", ["sh", "-c", script], "/");
     one.amounts = serde_json::from_str::<Amounts>(r#"{ "memory": 67108864 }"#).unwrap();
     let first = up(&manager, one);
     assert_eq!(first.phase, Phase::Running);
