@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deploykit::supervisor::control::{Claim, Client, ClientError};
 use deploykit::supervisor::machine::{Phase, Reason};
-use deploykit::supervisor::{InstanceStatus, Left, as_instance, end_left, socket, usage};
+use deploykit::supervisor::{InstanceStatus, Left, as_instance, end_left, socket, table, usage};
 use deploykit::traits::{Instance, ServiceState};
 use deploykit::{ErrorKind, Layout, Timestamp};
 use serde_json::json;
@@ -194,8 +194,15 @@ pub(super) fn down(shell: &Shell, args: &DownArgs) -> Result<Exit, CliError> {
     };
     let error = |error: ClientError| failed(&error);
     let running = client.status().map_err(error)?.iter().filter(|one| one.pid.is_some()).count();
+    // Another one may begin as soon as this one has ended: it is not waited for.
+    let asked = client.peer().and_then(table::row);
+    let runs = || {
+        asked.is_none_or(|asked| {
+            table::row(asked.pid).is_some_and(|now| now.start == asked.start && !now.is_dead)
+        })
+    };
     client.end().map_err(error)?;
-    while !args.no_wait && !wait::is_free(&path) {
+    while !args.no_wait && runs() && !wait::is_free(&path) {
         std::thread::sleep(Duration::from_millis(20));
     }
     shell.answer(&json!({ "was_up": true, "processes": running }), || {
