@@ -526,7 +526,9 @@ fn what_has_failed_in_a_lower_level_keeps_no_higher_one_down_and_a_stop_of_one_n
     bench.until("it runs", || bench.status("high").phase == Phase::Running);
     let first = bench.status("high").pid;
     bench.until("the other one, too", || std::fs::metadata(bench.notes.dir.join("up")).is_ok());
-    assert!(matches!(bench.status("low").phase, Phase::Down(Reason::Failed(_))));
+    bench.until("it has failed", || {
+        matches!(bench.status("low").phase, Phase::Down(Reason::Failed(_)))
+    });
     bench.manager.down(&["stubborn".into()]).unwrap();
     bench.manager.restart(&["high".into()]).unwrap();
     let again = bench.manager.settle(&["high".into()], LONG).unwrap().remove(0);
