@@ -39,11 +39,15 @@
 //! |---|---|---|
 //! | `git` | yes | the source `git`, through gix: https, ssh, git and local repositories. It turns on `http` |
 //! | `http` | yes | the health check `http` |
+//! | `notify` | yes | notices by mail, HTTP and file, beside the commands that core runs; of services, too, with `process`: [`notify`] |
 //! | `process` | yes | the service backend `process`, and the supervisor that runs its services, for embedding: [`supervisor`] |
 //! | `systemd` | yes | the service backend `systemd`, over D-Bus; see [`registry`] |
 //! | `schema` | no | `config::schema`: the JSON schema of the configuration, for editors |
 //!
 //! Without default features there is no source: a program adds its own.
+
+#[cfg(all(feature = "notify", feature = "process"))]
+mod notices;
 
 pub use deploykit_core::*;
 #[cfg(feature = "process")]
@@ -51,7 +55,16 @@ pub use deploykit_process as supervisor;
 #[cfg(feature = "systemd")]
 pub use deploykit_systemd as systemd;
 
-/// All backends that this crate has with its features: those of core, `process` and `systemd`.
+/// Notices: those of core and of services, and what carries them.
+#[cfg(feature = "notify")]
+pub mod notify {
+    pub use deploykit_notify::*;
+
+    #[cfg(feature = "process")]
+    pub use crate::notices::Notices;
+}
+
+/// All backends that this crate has with its features: those of core, `notify`, `process` and `systemd`.
 /// [`Application::at`] alone takes those of core.
 ///
 /// ```no_run
@@ -62,10 +75,12 @@ pub use deploykit_systemd as systemd;
 /// ```
 pub fn registry() -> Registry {
     #[cfg_attr(
-        not(any(feature = "process", feature = "systemd")),
+        not(any(feature = "notify", feature = "process", feature = "systemd")),
         expect(unused_mut, reason = "nothing is added")
     )]
     let mut registry = Registry::built_in();
+    #[cfg(feature = "notify")]
+    deploykit_notify::register(&mut registry);
     #[cfg(feature = "process")]
     deploykit_process::register(&mut registry);
     #[cfg(feature = "systemd")]

@@ -66,6 +66,7 @@ impl Command {
             | Self::Unit { what: UnitCommand::Show { .. } | UnitCommand::Diff }
             | Self::Config { .. }
             | Self::Import { .. }
+            | Self::Notify { .. }
             | Self::Completions { .. }
             | Self::Man { .. } => true,
             Self::Init(_)
@@ -239,6 +240,17 @@ pub(crate) enum Command {
     /// Remove the releases that are not kept
     Prune,
 
+    /// Send a test notice to whom [notify] names
+    ///
+    /// Nothing has happened then: it is to see whether notices arrive. Exits with 1 when somebody could not
+    /// be told, and says why.
+    #[command(after_help = NOTIFY_HELP)]
+    Notify {
+        /// Only to these, by the names that are shown; by default to all
+        #[arg(value_name = "NAME")]
+        to: Vec<String>,
+    },
+
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -279,6 +291,11 @@ pub(crate) enum Command {
         dir: Option<Utf8PathBuf>,
     },
 }
+
+const NOTIFY_HELP: &str = "\
+Examples:
+  deploykit notify                          to everybody
+  deploykit notify 'mail ops@example.org'   to one";
 
 const INIT_HELP: &str = "\
 Examples:

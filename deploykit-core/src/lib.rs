@@ -9,7 +9,11 @@ mod engine;
 mod event;
 #[cfg(feature = "git")]
 pub mod git;
+#[cfg(feature = "http")]
+pub mod http;
 mod id;
+mod interrupt;
+mod message;
 pub mod process;
 mod registry;
 mod secret;
@@ -27,13 +31,16 @@ pub use causes::{causes, chain};
 pub use context::{Clock, Context, SystemClock};
 pub use engine::{
     Action, ActiveRuntime, Application, ApplicationBuilder, BrokenOff, CheckView, DeployRequest,
-    Error, ErrorKind, Failure, Plan, Recovery, ReleaseView, ReloadRequest, Report, RestartRequest,
-    RollbackRequest, Runtimes, Stage, Status, UninstallRequest, Uninstalled,
+    Error, ErrorKind, Failure, Plan, Recipient, Recovery, ReleaseView, ReloadRequest, Report,
+    RestartRequest, RollbackRequest, Runtimes, Stage, Status, UninstallRequest, Uninstalled,
 };
 pub use event::{Event, EventKind, EventSink, FnSink, NoEvents, Sinks, Stream, Unit};
 pub use id::{BuildDigest, DeploymentId, Identity, InvalidName, ReleaseId, Revision, SourceId};
+pub use interrupt::{Interrupted, interruptible};
+pub use message::{Message, Topic};
 pub use registry::{
-    BackendRequest, CheckConstructor, Complaint, Constructor, Registry, RegistryError, ServiceRule,
+    BackendRequest, CheckConstructor, Complaint, Constructor, NotifierConstructor, Registry,
+    RegistryError, ServiceRule,
 };
 pub use secret::{MASK, Masker, Secret};
 pub use secret_source::{SecretError, read_secret};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::config::{CheckConfig, Config, ServiceSpec};
+use crate::config::{CheckConfig, Config, NotifierConfig, ServiceSpec};
 use crate::secret::Masker;
 use crate::state::Layout;
-use crate::traits::{BoxError, Builder, HealthCheck, Source, Supervisor};
+use crate::traits::{BoxError, Builder, HealthCheck, Notifier, Source, Supervisor};
 
 /// What a constructor of a backend is given.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,13 @@ pub type CheckConstructor = Arc<
         + Sync,
 >;
 
+/// Makes a notifier of its configuration.
+pub type NotifierConstructor = Arc<
+    dyn Fn(&BackendRequest<'_>, &NotifierConfig) -> Result<Arc<dyn Notifier>, BoxError>
+        + Send
+        + Sync,
+>;
+
 /// What is wrong with a description of a service, for the backend that is to run it: the key, and an index
 /// where it is a list; and why.
 pub type Complaint = (Vec<String>, String);
@@ -53,7 +60,7 @@ pub enum RegistryError {
     /// Nobody registered that name.
     #[error("there is no {kind} backend {name:?}")]
     Unknown {
-        /// `source`, `builder`, `service` or `health check`.
+        /// `source`, `builder`, `service`, `health check` or `notifier`.
         kind: &'static str,
         /// The name that was asked for.
         name: String,
@@ -63,7 +70,7 @@ pub enum RegistryError {
     /// Its constructor failed.
     #[error("cannot set up the {kind} backend {name:?}")]
     Construct {
-        /// `source`, `builder`, `service` or `health check`.
+        /// `source`, `builder`, `service`, `health check` or `notifier`.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -82,6 +89,15 @@ impl RegistryError {
                  `deploykit::registry()` makes"
                     .to_owned(),
             ),
+            Self::Unknown { name, kind: "notifier", .. }
+                if ["mail", "http", "file"].contains(&&**name) =>
+            {
+                Some(
+                    "the crate deploykit has it with its feature `notify`, in the registry that \
+                     `deploykit::registry()` makes"
+                        .to_owned(),
+                )
+            }
             Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
             Self::Construct { .. } => None,
         }
@@ -103,6 +119,7 @@ pub struct Registry {
     services: BTreeMap<String, Constructor<dyn Supervisor>>,
     service_rules: BTreeMap<String, ServiceRule>,
     checks: BTreeMap<String, CheckConstructor>,
+    notifiers: BTreeMap<String, NotifierConstructor>,
 }
 
 impl Debug for Registry {
@@ -112,6 +129,7 @@ impl Debug for Registry {
             .field("builders", &self.builders.keys())
             .field("services", &self.services.keys())
             .field("checks", &self.checks.keys())
+            .field("notifiers", &self.notifiers.keys())
             .finish()
     }
 }
@@ -183,6 +201,12 @@ impl Registry {
         self
     }
 
+    /// Adds a notifier, or puts it in the place of the one of that name.
+    pub fn notifier(&mut self, name: &str, constructor: NotifierConstructor) -> &mut Self {
+        self.notifiers.insert(name.to_owned(), constructor);
+        self
+    }
+
     /// The names of the sources.
     pub fn source_names(&self) -> impl Iterator<Item = &str> {
         self.sources.keys().map(String::as_str)
@@ -196,6 +220,11 @@ impl Registry {
     /// The types of health checks.
     pub fn check_names(&self) -> impl Iterator<Item = &str> {
         self.checks.keys().map(String::as_str)
+    }
+
+    /// The types of notifiers.
+    pub fn notifier_names(&self) -> impl Iterator<Item = &str> {
+        self.notifiers.keys().map(String::as_str)
     }
 
     /// The names of the supervisors.
@@ -249,5 +278,17 @@ impl Registry {
         config: &CheckConfig,
     ) -> Result<Arc<dyn HealthCheck>, RegistryError> {
         make("health check", config.kind(), &self.checks, |c| c(request, config))
+    }
+
+    /// Makes a notifier.
+    ///
+    /// # Errors
+    /// [`RegistryError`], when there is none or it cannot be set up.
+    pub fn make_notifier(
+        &self,
+        request: &BackendRequest<'_>,
+        config: &NotifierConfig,
+    ) -> Result<Arc<dyn Notifier>, RegistryError> {
+        make("notifier", config.kind(), &self.notifiers, |c| c(request, config))
     }
 }

@@ -86,6 +86,27 @@ pub enum Sink {
 pub trait LogKeeper: Surroundings {
     /// Something has happened to a file of a service.
     fn log_event(&self, event: &LogEvent);
+
+    /// Something has happened to an instance, whose process has last written this: [`Surroundings::tell`]
+    /// with more.
+    fn tell_with(&self, instance: &str, news: &News, last_words: LastWords) {
+        let _ = last_words;
+        self.tell(instance, news);
+    }
+}
+
+/// What a process has written last to its standard error, also when another one runs in its place by now.
+#[derive(Debug, Clone, Default)]
+pub struct LastWords(Option<Arc<Pipe>>);
+
+impl LastWords {
+    /// The lines: at most 20, and 8 KiB. What is still in the pipe is waited for, a tenth of a second at the
+    /// most.
+    pub fn lines(&self) -> Vec<String> {
+        let Some(pipe) = &self.0 else { return Vec::new() };
+        pipe.catch_up(LAST_WORDS);
+        pipe.last_lines()
+    }
 }
 
 /// The log of an instance.
@@ -95,6 +116,12 @@ struct Log {
     policy: LogPolicy,
     /// The standard error of its present process, or of the last one.
     errors: Option<Arc<Pipe>>,
+}
+
+impl Log {
+    fn last_words(&self) -> LastWords {
+        LastWords(self.errors.clone())
+    }
 }
 
 impl<S: LogKeeper + 'static> Kept<S> {
@@ -128,12 +155,10 @@ impl<S: LogKeeper + 'static> Kept<S> {
     /// The last lines that an instance has written to its standard error.
     pub fn last_lines(&self, instance: &str) -> Vec<String> {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipe = logs.get(instance).and_then(|log| log.errors.clone());
+        let last_words = logs.get(instance).map(Log::last_words).unwrap_or_default();
         // The manager does not wait for that.
         drop(logs);
-        let Some(pipe) = pipe else { return Vec::new() };
-        pipe.catch_up(LAST_WORDS);
-        pipe.last_lines()
+        last_words.lines()
     }
 
     /// At its end: writes what is in the pipes still, and keeps nothing any more. Whether that was done in
@@ -219,8 +244,9 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
         if let Some(log) = logs.get(instance).filter(|_| news.is_of_trouble()) {
             self.collector.note(&log.file, news.to_string());
         }
+        let last_words = logs.get(instance).map(Log::last_words).unwrap_or_default();
         drop(logs);
-        self.then.tell(instance, news);
+        self.then.tell_with(instance, news, last_words);
     }
 
     fn forget(&self, instance: &str) {

@@ -29,7 +29,7 @@ pub use backend::{Processes, as_instance, log_dir, socket};
 pub use children::{Attended, Children};
 pub use definition::{Definition, Readiness};
 pub use describe::{Undescribed, describe, describe_all};
-pub use kept::{Kept, LogKeeper, LogPolicy, Sink, settings};
+pub use kept::{Kept, LastWords, LogKeeper, LogPolicy, Sink, settings};
 pub use left::{Left, end_left};
 pub use manager::{InstanceStatus, Manager, ManagerError, Quiet, Surroundings};
 pub use memory::let_go;

@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use deploykit_core::Topic;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Decision, Ending, Rules, Troubles};
@@ -183,6 +184,18 @@ impl News {
     /// Whether something is wrong, or was until now: not what somebody wanted to happen.
     pub fn is_of_trouble(&self) -> bool {
         !matches!(self, Self::Started { .. } | Self::Ready | Self::Stopped | Self::Done)
+    }
+
+    /// What somebody far away is told that it is about; nothing for what is for whoever looks on.
+    pub fn topic(&self) -> Option<Topic> {
+        match self {
+            Self::ExitedRetry { .. } => Some(Topic::ExitedRetry),
+            Self::ExitedNoRetry { .. } => Some(Topic::ExitedNoRetry),
+            Self::Recovered => Some(Topic::Recovered),
+            Self::WatchFailed { .. } => Some(Topic::WatchFailed),
+            Self::WatchRecovered { .. } => Some(Topic::WatchRecovered),
+            _ => None,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::action::Does;
 use crate::control::{Claim, Server, ServerError};
 use crate::describe::{Undescribed, describe_all};
-use crate::kept::{Kept, LogKeeper};
+use crate::kept::{Kept, LastWords, LogKeeper};
 use crate::left::{Left, end_left};
 use crate::log::{Echo, LogError, LogEvent};
 use crate::machine::{News, Phase};
@@ -37,6 +37,8 @@ pub enum Happening {
         instance: String,
         /// What.
         news: News,
+        /// What its process has written last.
+        last_words: LastWords,
     },
     /// To a log, in words.
     Log(String),
@@ -234,7 +236,7 @@ impl std::fmt::Debug for Told {
 
 impl Surroundings for Told {
     fn tell(&self, instance: &str, news: &News) {
-        (self.on_happening)(Happening::News { instance: instance.to_owned(), news: news.clone() });
+        self.tell_with(instance, news, LastWords::default());
     }
 
     fn ask(&self, ctx: &Context, what: &Does) -> Look {
@@ -263,5 +265,10 @@ impl Surroundings for Told {
 impl LogKeeper for Told {
     fn log_event(&self, event: &LogEvent) {
         (self.on_happening)(Happening::Log(event.to_string()));
+    }
+
+    fn tell_with(&self, instance: &str, news: &News, last_words: LastWords) {
+        let (instance, news) = (instance.to_owned(), news.clone());
+        (self.on_happening)(Happening::News { instance, news, last_words });
     }
 }

@@ -244,6 +244,47 @@ fn every_global_setting_has_a_note() {
     }
 }
 
+#[test]
+fn who_is_told_is_told_here_too_and_no_password_is_written() {
+    let text = r#"{ "Smtp": "bot:hunter2@mail.example.com:465", "SmtpFrom": "agl@example.com", "Services": [
+        { "Name": "api", "Run": "/r", "Notify": "ops@example.com, https://h/x?w=%what%&m=%urimsg%" },
+        { "Name": "db", "Run": "/r", "Notify": "ops@example.com,/bin/echo %name% \"%msg%\",/var/log/agl-notices,%nothing%" }
+    ] }"#;
+    let result = imported(text);
+    let read: Table = result.toml.parse().unwrap();
+    let smtp = &read["notify"]["smtp"];
+    assert_eq!(
+        (smtp["host"].as_str(), smtp["tls"].as_str()),
+        (Some("mail.example.com"), Some("implicit"))
+    );
+    assert_eq!(
+        (smtp["user"].as_str(), smtp["from"].as_str()),
+        (Some("bot"), Some("agl@example.com"))
+    );
+    assert_eq!(smtp["password"]["env"].as_str(), Some("SMTP_PASSWORD"));
+    let shown = result.notes.iter().map(ToString::to_string).collect::<String>();
+    assert!(!result.toml.contains("hunter2") && !shown.contains("hunter2"), "{shown}");
+    let told = read["notify"]["to"].as_array().unwrap();
+    let of = |kind: &str| told.iter().find(|one| one["type"].as_str() == Some(kind)).unwrap();
+    assert_eq!(of("mail")["to"][0].as_str(), Some("ops@example.com"));
+    assert!(of("mail").get("services").is_none(), "it is told of all");
+    assert_eq!(of("http")["url"].as_str(), Some("https://h/x?w={topic}&m={subject}"));
+    assert_eq!(of("http")["services"][0].as_str(), Some("api"));
+    let words: Vec<_> =
+        of("command")["command"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+    assert_eq!(words, ["/bin/echo", "{name}", "{subject}"]);
+    assert_eq!(of("file")["path"].as_str(), Some("/var/log/agl-notices"));
+    assert!(result.toml.contains("# db tells %nothing%"), "{}", result.toml);
+    // It is a configuration that is taken.
+    let mut registry = deploykit_core::Registry::built_in();
+    deploykit_process::register(&mut registry);
+    for kind in ["mail", "http", "file"] {
+        registry.notifier(kind, std::sync::Arc::new(|_, _| Err("it is only read here".into())));
+    }
+    let all = format!("repo.url = \"/r\"\n{}", result.toml);
+    deploykit_core::config::parse_for(&all, "deploykit.toml".into(), &registry).unwrap();
+}
+
 /// The text of the first block of a kind.
 fn block<'t>(text: &'t str, kind: &str) -> &'t str {
     let begin = format!("\n```{kind}\n");

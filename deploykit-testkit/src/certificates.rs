@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
@@ -35,11 +35,21 @@ impl Authority {
         &self.pem
     }
 
-    /// The set-up of a server with this name or address.
-    pub fn server(&self, name: &str) -> Arc<ServerConfig> {
+    fn certify(&self, name: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    /// A certificate for a server with this name or address, and its key, in the PEM form.
+    pub fn server_pem(&self, name: &str) -> (String, String) {
+        let (certificate, key) = self.certify(name);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// The set-up of a server with this name or address.
+    pub fn server(&self, name: &str) -> Arc<ServerConfig> {
+        let (certificate, key) = self.certify(name);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

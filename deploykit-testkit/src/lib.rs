@@ -6,4 +6,5 @@ pub mod conformance;
 pub mod fake;
 pub mod git_repo;
 pub mod git_server;
+pub mod mail_server;
 pub mod systemd;

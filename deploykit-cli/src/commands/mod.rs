@@ -6,6 +6,7 @@ mod generate;
 mod import;
 mod init;
 mod look;
+mod notify;
 mod operate;
 mod releases;
 mod service;
@@ -50,6 +51,7 @@ pub(crate) fn run(shell: &mut Shell, command: Command) -> Result<Exit, CliError>
         Command::Unit { what } => unit::unit(shell, &what),
         Command::Recover => operate::recover(shell),
         Command::Prune => operate::prune(shell),
+        Command::Notify { to } => notify::notify(shell, &to),
         Command::Config { what } => config::config(shell, what),
         Command::Import { what: ImportCommand::Angelize { files } } => {
             import::angelize(shell, &files)

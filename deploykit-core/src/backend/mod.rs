@@ -7,6 +7,7 @@ mod health;
 mod none;
 mod service_log;
 mod symlink;
+mod tell_command;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::registry::Registry;
 
 pub use none::{release_of_process, releases_in_use};
 pub use symlink::Symlink;
+pub(crate) use tell_command::TellCommand;
 
 /// Puts the built-in backends into a registry.
 pub(crate) fn register(registry: &mut Registry) {
@@ -24,6 +26,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .builder("commands", Arc::new(commands::Commands::construct))
         .service("none", Arc::new(none::NoService::construct))
         .service("command", Arc::new(command::CommandService::construct));
+    registry.notifier("command", Arc::new(TellCommand::construct));
     health::register(registry);
 }
 

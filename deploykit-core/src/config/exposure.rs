@@ -74,17 +74,24 @@ impl Config {
         let repo = [("repo.token", &self.repo.token), ("repo.password", &self.repo.password)];
         let repo =
             repo.into_iter().filter_map(|(key, secret)| Some((key.into(), secret.as_ref()?)));
+        let smtp = self.notify.smtp.iter().filter_map(|smtp| smtp.password.as_ref());
+        let smtp = smtp.map(|password| ("notify.smtp.password".into(), password));
+        let urls = self.notify.to.iter().filter_map(|to| match &to.url {
+            Some(EnvValue::Secret(url)) => Some(("notify.to.url".into(), url)),
+            _ => None,
+        });
         let build = [("build.env", &self.build.env)];
         let steps = self.build.steps.iter().map(|step| ("build.step.env", &step.env));
         let checks = self.health.checks.iter().map(|check| ("health.check.send", &check.send));
-        let tables = build.into_iter().chain(steps).chain(checks);
+        let told = self.notify.to.iter().map(|to| ("notify.to.send", &to.send));
+        let tables = build.into_iter().chain(steps).chain(checks).chain(told);
         let values = tables.flat_map(|(table, values)| {
             values.iter().filter_map(move |(name, value)| match value {
                 EnvValue::Secret(secret) => Some((format!("{table}.{name}"), secret)),
                 EnvValue::Plain(_) => None,
             })
         });
-        repo.chain(values).collect()
+        repo.chain(smtp).chain(urls).chain(values).collect()
     }
 }
 

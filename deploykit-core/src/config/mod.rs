@@ -32,7 +32,7 @@ mod value;
 pub use check::{CheckConfig, INSTANCE};
 pub use error::{ConfigError, ConfigErrorKind, Problem};
 pub use model::*;
-pub use notify::NotifyConfig;
+pub use notify::{NoticeForm, NotifierConfig, NotifyConfig, SmtpConfig, SmtpTls};
 #[cfg(feature = "http")]
 pub(crate) use pattern::PLACEHOLDERS;
 pub use pattern::Pattern;

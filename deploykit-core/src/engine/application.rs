@@ -155,6 +155,10 @@ impl Application {
         &self.masker
     }
 
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Finds what `revision` means now. Changes nothing.
     ///
     /// # Errors

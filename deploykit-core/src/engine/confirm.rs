@@ -78,7 +78,7 @@ pub(super) fn failure(request: &Request) -> Failure {
 impl Application {
     /// What to type to confirm a release over a new connection.
     pub fn confirm_command(&self) -> String {
-        let (host, root) = (notice::host(), self.layout.root().as_str());
+        let (host, root) = (crate::state::host_name(), self.layout.root().as_str());
         let words = ["ssh", &host, "deploykit", "-C", root, "confirm"];
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
         Argv::try_from(words).map(|command| command.to_string()).unwrap_or_default()

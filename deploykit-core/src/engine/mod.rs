@@ -26,6 +26,7 @@ mod place;
 mod plan;
 mod prepare;
 mod prune;
+mod recipient;
 mod recover;
 mod reload;
 mod report;
@@ -47,10 +48,12 @@ mod trouble;
 mod uninstall;
 mod view;
 mod watch;
+mod words;
 
 pub use application::{Application, ApplicationBuilder};
 pub use error::{Error, ErrorKind};
 pub use inspect::{ActiveRuntime, Runtimes};
+pub use recipient::Recipient;
 pub use report::{
     Action, BrokenOff, CheckView, Failure, Plan, Recovery, ReleaseView, Report, Stage, Status,
 };

@@ -74,7 +74,7 @@ pub(super) fn owed(
     state: &State,
     end: &End<'_>,
 ) -> Option<Record> {
-    if !app.config.notify.is_on() {
+    if !app.config.notify.tells_of_deployments() {
         return None;
     }
     let record = end.deployment.and_then(|id| state.deployment(id));
@@ -87,7 +87,7 @@ pub(super) fn owed(
         number: state.notices.last + 1,
         event,
         application: app.layout.root().to_owned(),
-        host: host(),
+        host: crate::state::host_name(),
         deployment: end.deployment,
         request,
         by,
@@ -153,12 +153,6 @@ fn mask(app: &Application, notice: &mut Notice) {
     mask(&mut notice.request);
 }
 
-/// The name of this host.
-pub(super) fn host() -> String {
-    let name = nix::unistd::gethostname().ok();
-    name.and_then(|name| name.into_string().ok()).unwrap_or_default()
-}
-
 /// What failed, when something was refused before its first step.
 pub(super) fn refused(error: &Error, step: Option<crate::Step>) -> NoticeFailure {
     NoticeFailure {
@@ -221,7 +215,9 @@ impl Application {
             owed(self, ctx, state, &end).filter(|_| over)
         };
         // Most looks change nothing: then no lock is taken either.
-        if !self.config.notify.is_on() || self.state().ok().as_ref().and_then(owed).is_none() {
+        if !self.config.notify.tells_of_deployments()
+            || self.state().ok().as_ref().and_then(owed).is_none()
+        {
             return;
         }
         let recorded = self.brief(ctx, "recording what is to be told").and_then(|mut session| {

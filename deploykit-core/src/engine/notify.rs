@@ -1,4 +1,4 @@
-//! Sending the notices that are owed. The application's lock is free while a command runs.
+//! Sending the notices that are owed. The application's lock is free while somebody is told.
 
 use std::time::Duration;
 
@@ -6,21 +6,20 @@ use serde_json::Value;
 
 use super::application::Application;
 use super::error::Error;
-use super::logfile;
 use super::notice::is_a_wish;
 use super::place::release_in;
+use super::recipient::{self, Recipient};
 use super::session::Session;
-use crate::backend::environment::Environment;
+use super::{logfile, words};
 use crate::cancel::Cause;
 use crate::chain;
-use crate::config::Argv;
 use crate::context::Context;
-use crate::process::{self, Input, ProcessSpec};
+use crate::message::Message;
 use crate::state::lock::Which;
 use crate::state::{
-    Holder, Lock, LockError, NOTICE_TRIES, Notice, NoticeEvent, NoticeNow, OwedNotice, Record,
-    State, read_state,
+    Holder, Lock, LockError, NOTICE_TRIES, Notice, NoticeNow, OwedNotice, Record, State, read_state,
 };
+use crate::traits::NotifierError;
 
 /// How many of the last lines of a deployment's output a notice has.
 const LINES: usize = 50;
@@ -28,18 +27,23 @@ const LINES: usize = 50;
 /// How long the lock is waited for to record something in a few milliseconds.
 const BRIEF: Duration = Duration::from_secs(60);
 
-/// What came of sending a notice.
-enum Sent {
-    Yes,
-    No { reason: String, late: bool },
-    Cancelled,
+/// What came of telling all of a notice.
+#[derive(Debug, Default)]
+struct Attempt {
+    /// Who was told now.
+    told: Vec<String>,
+    /// Who could not be, and why.
+    failed: Vec<String>,
+    /// Somebody took longer than they may: the next notice would wait as long for them.
+    is_late: bool,
+    is_cancelled: bool,
 }
 
 impl Application {
-    /// Sends the notices that are owed. Each is tried once; what cannot be sent is sent by the next
+    /// Sends the notices that are owed. Each is tried once; whoever cannot be told is told by the next
     /// command. Nothing that goes wrong here changes what the command itself has done.
     pub(super) fn send_notices(&self, ctx: &Context) {
-        if !self.config.notify.is_on() {
+        if !self.config.notify.tells_of_deployments() {
             return;
         }
         let sent = calm(ctx).and_then(|ctx| match ctx {
@@ -63,20 +67,22 @@ impl Application {
             lock => lock?,
         };
         let state = read_state(&self.layout)?;
+        let recipients = self.recipients();
         for owed in &state.notices.owed {
             let notice = owed.notice.number;
-            let (record, late) = match self.send_one(ctx, &state, &owed.notice) {
-                Sent::Yes => (Record::NoticeSent { notice }, false),
-                Sent::No { reason, late } => {
-                    warn_of(ctx, owed, &reason);
-                    (Record::NoticeFailed { notice, reason }, late)
-                }
-                Sent::Cancelled => return Ok(()),
+            let attempt = self.attempt(ctx, &state, owed, &recipients);
+            let Attempt { told, failed, is_late, is_cancelled } = attempt;
+            let record = match (failed.is_empty(), is_cancelled) {
+                (true, false) => Record::NoticeSent { notice },
+                (true, true) if told.is_empty() => return Ok(()),
+                _ => Record::NoticeFailed { notice, reason: failed.join("; "), told },
             };
+            if !failed.is_empty() {
+                warn_of(ctx, owed, &failed.join("; "));
+            }
             let ctx = uncancelled(ctx)?;
             self.brief(&ctx, "recording what was told")?.record(&ctx, [record])?;
-            if late {
-                // The others would take as long.
+            if is_late || is_cancelled {
                 return Ok(());
             }
         }
@@ -88,22 +94,68 @@ impl Application {
         Session::begin(self, ctx, doing, BRIEF)
     }
 
-    fn send_one(&self, ctx: &Context, state: &State, notice: &Notice) -> Sent {
-        let config = &self.config.notify;
-        let command = match notice.event {
-            NoticeEvent::Failure => &config.on_failure,
-            NoticeEvent::Recovery => &config.on_recovery,
-        };
-        let Some(command) = command else { return Sent::Yes };
-        let story = self.story(ctx, state, notice);
-        let mut spec = ProcessSpec::new("notify", command.as_slice(), self.layout.root());
-        spec.stdin = Input::Bytes(format!("{story}\n").into_bytes());
-        spec.env = self.notice_environment(&story, notice).into_vec();
-        spec.timeout = Some(config.timeout.get());
-        run(ctx, command, &spec)
+    /// Tells all who are to be told of a notice, and have not been yet.
+    fn attempt(
+        &self,
+        ctx: &Context,
+        state: &State,
+        owed: &OwedNotice,
+        recipients: &[Recipient],
+    ) -> Attempt {
+        let topic = owed.notice.topic();
+        let is_left =
+            |one: &&Recipient| one.wants(topic, None) && !owed.told.contains(&one.label());
+        let left: Vec<&Recipient> = recipients.iter().filter(is_left).collect();
+        let mut attempt = Attempt::default();
+        if left.is_empty() {
+            return attempt;
+        }
+        let message = self.message(ctx, state, &owed.notice);
+        for one in left {
+            let error = match one.tell(ctx, &message) {
+                Ok(()) => {
+                    attempt.told.push(one.label());
+                    continue;
+                }
+                Err(NotifierError::Cancelled) => {
+                    attempt.is_cancelled = true;
+                    return attempt;
+                }
+                Err(error) => error,
+            };
+            attempt.is_late |= matches!(error, NotifierError::Late { .. });
+            // Of one's own command everybody knows which it is.
+            let label = Some(one.label()).filter(|label| !label.starts_with("on_"));
+            let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
+            attempt.failed.push(format!("{label}{}", chain(&error)));
+        }
+        attempt
     }
 
-    /// The notice as the command gets it: with how things stand now.
+    /// The notice in words, and as JSON.
+    fn message(&self, ctx: &Context, state: &State, notice: &Notice) -> Message {
+        let story = self.story(ctx, state, notice);
+        let name = match notice.deployment {
+            Some(deployment) => format!("deployment {deployment}"),
+            None => "a deployment".to_owned(),
+        };
+        let masker = self.masker();
+        let masked = |text: String| masker.mask(&text).into_owned();
+        Message {
+            id: format!("deployment-notice-{}", notice.number),
+            topic: notice.topic(),
+            at: notice.ended,
+            host: notice.host.clone(),
+            application: notice.application.clone(),
+            name,
+            what: masked(words::what(notice)),
+            text: masked(words::text(notice, &story)),
+            variables: self.variables(&story, notice),
+            story,
+        }
+    }
+
+    /// The notice as a program gets it: with how things stand now.
     fn story(&self, ctx: &Context, state: &State, notice: &Notice) -> Value {
         let mut notice = notice.clone();
         let path = self.activator().active().ok().flatten();
@@ -118,48 +170,30 @@ impl Application {
         notice.log_end =
             log.map_or_else(Vec::new, |id| logfile::last_lines(&self.layout, id, LINES));
         let mut story = serde_json::to_value(&notice).unwrap_or_default();
+        story["topic"] = notice.topic().as_str().into();
         self.masker().mask_json(&mut story);
         story
     }
 
-    fn notice_environment(&self, story: &Value, notice: &Notice) -> Environment {
-        let mut environment = Environment::inherited(&self.config);
-        environment
-            .set("DEPLOYKIT_APP", self.layout.root().as_str())
-            .set("DEPLOYKIT_EVENT", notice.event.to_string());
+    fn variables(&self, story: &Value, notice: &Notice) -> Vec<(String, String)> {
+        let event = notice.event.to_string();
+        let mut variables = recipient::variables(self.layout.root(), &event, notice.topic());
+        let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
         if let Some(deployment) = notice.deployment {
-            environment.set("DEPLOYKIT_DEPLOYMENT", deployment.to_string());
+            set("DEPLOYKIT_DEPLOYMENT", deployment.to_string());
         }
         let active = &story["now"]["active"];
         if let Some(release) = active["id"].as_str() {
-            environment.set("DEPLOYKIT_RELEASE", release);
+            set("DEPLOYKIT_RELEASE", release.to_owned());
         }
         if let Some(commit) = active["commit"].as_str() {
-            environment.set("DEPLOYKIT_REVISION", commit);
+            set("DEPLOYKIT_REVISION", commit.to_owned());
         }
         if let Ok(root) = self.layout.active_link().canonicalize_utf8() {
-            environment.set("DEPLOYKIT_ROOT", root.as_str());
+            set("DEPLOYKIT_ROOT", root.into_string());
         }
-        environment
+        variables
     }
-}
-
-fn run(ctx: &Context, command: &Argv, spec: &ProcessSpec) -> Sent {
-    let finished = match process::run(ctx, spec, &mut |_, _| {}) {
-        Ok(finished) => finished,
-        Err(error) => return Sent::No { reason: chain(&error), late: false },
-    };
-    let (what, late) = match finished.outcome {
-        process::Outcome::Exited(exit) if exit.success() => return Sent::Yes,
-        process::Outcome::Exited(exit) => (format!("{command} {exit}"), false),
-        process::Outcome::TimedOut(limit) => {
-            (format!("{command} took longer than {} s", limit.as_secs_f32()), true)
-        }
-        process::Outcome::Cancelled(_) => return Sent::Cancelled,
-    };
-    let last = finished.tail[finished.tail.len().saturating_sub(3)..].join("\n");
-    let reason = if last.is_empty() { what } else { format!("{what}: {last}") };
-    Sent::No { reason, late }
 }
 
 fn warn_of(ctx: &Context, owed: &OwedNotice, reason: &str) {

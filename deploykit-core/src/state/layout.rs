@@ -79,6 +79,11 @@ impl Layout {
         self.private().join("notify.lock")
     }
 
+    /// Notices of services that are still to be sent, a file each.
+    pub fn notices(&self) -> Utf8PathBuf {
+        self.private().join("notices")
+    }
+
     /// Until when timers do not look at a repository that could not be reached.
     pub fn backoff(&self) -> Utf8PathBuf {
         self.private().join("backoff")

@@ -20,6 +20,6 @@ pub use model::{
 };
 pub use notice::{
     NOTICE_FORMAT, NOTICE_TRIES, Notice, NoticeEvent, NoticeFailure, NoticeNow, NoticeRelease,
-    Notices, OwedNotice, Told,
+    Notices, OwedNotice, Told, host_name,
 };
 pub use record::{Actor, ConfirmedBy, Entry, Outcome, Record, Request};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Actor, Outcome};
 use super::{DeploymentRecord, State};
 use crate::id::{DeploymentId, ReleaseId};
+use crate::message::{Topic, without_numbers};
 use crate::step::Step;
 use crate::time::Timestamp;
 use crate::traits::ServiceStatus;
@@ -18,6 +19,12 @@ pub const NOTICE_TRIES: u32 = 5;
 
 /// The version of a [`Notice`] as it is written to the command's standard input.
 pub const NOTICE_FORMAT: u32 = 1;
+
+/// The name of this host, as notices tell it; empty where it has none.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok();
+    name.and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
 
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,20 +90,10 @@ pub struct Told {
 }
 
 impl Told {
-    /// Whether this is told of already. Numbers vary from one time to the next (free space, ports,
-    /// durations), and are no news.
+    /// Whether this is told of already, but for figures.
     pub(crate) fn covers(&self, reason: &str) -> bool {
         without_numbers(&self.reason) == without_numbers(reason)
     }
-}
-
-fn without_numbers(text: &str) -> String {
-    let mut plain: String =
-        text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    while plain.contains("00") {
-        plain = plain.replace("00", "0");
-    }
-    plain
 }
 
 /// How things stand when a notice is sent.
@@ -155,6 +152,15 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// What it is about.
+    pub fn topic(&self) -> Topic {
+        match (self.event, &self.outcome) {
+            (NoticeEvent::Recovery, _) => Topic::DeploymentRecovered,
+            (NoticeEvent::Failure, Some(Outcome::RolledBack { .. })) => Topic::RolledBack,
+            (NoticeEvent::Failure, _) => Topic::DeploymentFailed,
+        }
+    }
+
     /// Why it failed, in one line.
     pub fn reason(&self) -> &str {
         let reason = self.outcome.as_ref().and_then(Outcome::reason);
@@ -174,8 +180,11 @@ impl Notice {
 pub struct OwedNotice {
     /// The notice.
     pub notice: Notice,
-    /// How often it could not be sent.
+    /// How often somebody could not be told.
     pub failures: u32,
+    /// Who has been told, by label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<String>,
 }
 
 /// What was told, and what is to be.
@@ -217,7 +226,7 @@ impl Notices {
             NoticeEvent::Recovery if notice.deployment.is_none() => self.look = None,
             NoticeEvent::Recovery => (self.failure, self.look) = (None, None),
         }
-        self.owed.push(OwedNotice { notice, failures: 0 });
+        self.owed.push(OwedNotice { notice, failures: 0, told: Vec::new() });
         if self.owed.len() > WAITING {
             self.owed.remove(0);
         }
@@ -227,10 +236,11 @@ impl Notices {
         self.owed.retain(|owed| owed.notice.number != number);
     }
 
-    pub(super) fn failed(&mut self, number: u64) {
+    pub(super) fn failed(&mut self, number: u64, told: Vec<String>) {
         let failed = self.owed.iter_mut().find(|owed| owed.notice.number == number);
         let Some(owed) = failed else { return };
         owed.failures += 1;
+        owed.told.extend(told);
         if owed.failures >= NOTICE_TRIES {
             self.sent(number);
         }
@@ -270,7 +280,10 @@ mod tests {
 
     #[test]
     fn a_notice_is_owed_until_it_is_sent_or_has_failed_five_times() {
-        let failed = || Record::NoticeFailed { notice: 1, reason: "no mail".into() };
+        let failed = || {
+            let (reason, told) = ("no mail".into(), vec!["hook".to_owned()]);
+            Record::NoticeFailed { notice: 1, reason, told }
+        };
         let after = |failures: u32| {
             let records = (0..failures).map(|_| failed());
             state([owed(1, true, false), owed(2, true, false)].into_iter().chain(records))

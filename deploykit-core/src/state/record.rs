@@ -374,12 +374,15 @@ pub enum Record {
         /// Its number.
         notice: u64,
     },
-    /// A notice could not be sent. After the fifth time it is given up.
+    /// Somebody could not be told. After the fifth time it is given up.
     NoticeFailed {
         /// Its number.
         notice: u64,
         /// Why.
         reason: String,
+        /// Who was told, by label, and is not told again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        told: Vec<String>,
     },
     /// A record of a newer version.
     #[serde(other)]

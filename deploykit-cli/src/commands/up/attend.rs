@@ -60,7 +60,7 @@ impl Up<'_> {
                 Heard::Happening(Happening::EndAsked) => return Ok(Exit::DONE),
                 Heard::Happening(Happening::Over) => return Err(gone()),
                 Heard::Happening(Happening::Log(what)) => self.warn(&what),
-                Heard::Happening(Happening::News { instance, news }) => {
+                Heard::Happening(Happening::News { instance, news, .. }) => {
                     self.tell(&instance, &news);
                 }
                 Heard::Happening(_) => {}

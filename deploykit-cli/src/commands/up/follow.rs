@@ -29,8 +29,8 @@ pub(super) struct Manner {
     pub(super) masker: Masker,
 }
 
-/// Shows lines, in a thread of its own, in the order in which they came.
-#[derive(Debug)]
+/// Shows lines, in a thread of its own, in the order in which they came. Clones are the same.
+#[derive(Debug, Clone)]
 pub(super) struct Follower {
     shared: Arc<Shared>,
 }

@@ -74,7 +74,12 @@ pub(super) fn begin(shell: &Shell, application: &Application, children: &Childre
     put_right.args(["-q", "recover"]);
     let those = children.clone();
     std::thread::spawn(move || {
-        let is_open = || again.state().is_ok_and(|state| !state.open.is_empty());
+        // A deployment that was broken off, or somebody who could not be told of one.
+        let is_open = || {
+            again
+                .state()
+                .is_ok_and(|state| !state.open.is_empty() || !state.notices.owed.is_empty())
+        };
         loop {
             while is_open() {
                 std::thread::sleep(every);

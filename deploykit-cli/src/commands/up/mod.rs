@@ -6,6 +6,8 @@ mod follow;
 mod heard;
 mod keep;
 mod notify;
+mod tell;
+mod voice;
 pub(super) mod wait;
 
 use std::cell::Cell;
@@ -14,20 +16,23 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use deploykit::supervisor::control::ServerError;
-use deploykit::supervisor::{InstanceStatus, Supervision, SupervisionError, as_instance, socket};
+use deploykit::supervisor::{
+    Happening, InstanceStatus, Supervision, SupervisionError, as_instance, socket,
+};
 use deploykit::traits::ServiceState;
 use deploykit::{Application, ErrorKind, Timestamp};
 
 use crate::args::UpArgs;
 use crate::exit::Exit;
-use crate::render::error::{CliError, warning};
+use crate::render::error::CliError;
 use crate::render::text::count;
-use crate::render::time::local;
 use crate::shell::Shell;
 use follow::{Follower, Manner};
 use heard::{Ends, Heard};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use tell::Telling;
+use voice::Voice;
 
 /// How often it is looked whether a deployment has ended that is waited for.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -79,7 +84,8 @@ struct Up<'a> {
     application: &'a Application,
     supervision: Supervision,
     follower: Follower,
-    is_apart: bool,
+    voice: Voice,
+    telling: Telling,
     /// Something has happened since memory was given back.
     is_warm: Cell<bool>,
     heard: Receiver<Heard>,
@@ -111,18 +117,26 @@ impl<'a> Up<'a> {
         let follower = Follower::start(shell.io.stdout.clone(), shell.io.stderr.clone(), manner);
         let follower = follower.map_err(failed)?;
         let echo = shows.then(|| follower.echo());
-        let on_happening = move |what| drop(tell.send(Heard::Happening(what)));
+        let telling = Telling::default();
+        let told = telling.clone();
+        let on_happening = move |what: Happening| {
+            told.happened(&what);
+            let _ = tell.send(Heard::Happening(what));
+        };
         let supervision = wait::for_turn(&socket(application.layout()), &ends, || {
             Supervision::begin(application, echo.clone(), on_happening.clone())
         });
         let supervision = supervision.map_err(|error| unsupervised(&error))?;
         let _ = manager.set(Arc::downgrade(supervision.manager()));
+        let voice = Voice::new(shell, follower.clone(), args.apart);
+        telling.begin(shell, application, voice.clone())?;
         let up = Self {
             shell,
             application,
             supervision,
             follower,
-            is_apart: args.apart,
+            voice,
+            telling,
             is_warm: Cell::new(true),
             heard,
             ends,
@@ -131,25 +145,14 @@ impl<'a> Up<'a> {
         Ok(up)
     }
 
-    /// Tells something that is worth knowing. Nobody waits until it is read.
+    /// Tells something that is worth knowing.
     fn note(&self, text: &str) {
-        if !self.shell.global.quiet && !self.shell.global.json {
-            self.follower.say(&format!("{}{}", self.time(), self.shell.masker.mask(text)));
-        }
+        self.voice.note(text);
     }
 
     /// Tells of something that is not as it should be.
     fn warn(&self, message: &str) {
-        if !self.shell.global.json {
-            let paint = self.shell.error_paint();
-            let text = warning(message, paint, &self.shell.masker);
-            self.follower.say(&format!("{}{text}", self.time()));
-        }
-    }
-
-    /// In the background what is told is read later.
-    fn time(&self) -> String {
-        if self.is_apart { format!("{} ", local(Timestamp::now())) } else { String::new() }
+        self.voice.warn(message);
     }
 
     fn tell_what_was_left(&self) {
@@ -251,10 +254,11 @@ impl<'a> Up<'a> {
         if self.supervision.manager().status().is_ok_and(|all| all.iter().any(runs)) {
             self.note("Ending the services.");
         }
-        let Self { supervision, follower, ends, .. } = self;
+        let Self { supervision, follower, telling, ends, .. } = self;
         let children = supervision.manager().children().clone();
         supervision.end(&|| ends.is_impatient());
         attend::end_what_is_left(&children);
+        telling.end();
         follower.end();
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::look::excerpt;
 use crate::config::{CheckConfig, Pattern, StatusSet};
+use crate::http::HttpAnswer;
 use crate::traits::Release;
 
 /// What an answer must be like.
@@ -15,17 +16,6 @@ pub(super) struct Expected {
     header: BTreeMap<String, String>,
     json: BTreeMap<String, Value>,
     body: Option<Pattern>,
-}
-
-/// An answer.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    /// Names in lower case.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-    /// Whether the body went on, and the rest was not read.
-    pub(super) cut: bool,
 }
 
 impl Expected {
@@ -75,7 +65,7 @@ impl Expected {
     ///
     /// # Errors
     /// What was expected, and what was found.
-    pub(super) fn judge(&self, answer: &Answer) -> Result<(), String> {
+    pub(super) fn judge(&self, answer: &HttpAnswer) -> Result<(), String> {
         if !self.status.contains(answer.status) {
             let body = excerpt(&String::from_utf8_lossy(&answer.body));
             let body = if body.is_empty() { body } else { format!(": {body}") };
@@ -94,7 +84,7 @@ impl Expected {
         }
     }
 
-    fn judge_headers(&self, answer: &Answer) -> Result<(), String> {
+    fn judge_headers(&self, answer: &HttpAnswer) -> Result<(), String> {
         for (name, expected) in &self.header {
             let lower = name.to_ascii_lowercase();
             let mut found = answer.headers.iter().filter(|(n, _)| *n == lower).map(|(_, v)| v);
@@ -106,7 +96,7 @@ impl Expected {
         Ok(())
     }
 
-    fn judge_json(&self, answer: &Answer) -> Result<(), String> {
+    fn judge_json(&self, answer: &HttpAnswer) -> Result<(), String> {
         if self.json.is_empty() {
             return Ok(());
         }
@@ -158,12 +148,12 @@ mod tests {
     use super::*;
     use crate::backend::health::testing::{TestRelease, check};
 
-    fn answer(status: u16, body: &str) -> Answer {
+    fn answer(status: u16, body: &str) -> HttpAnswer {
         let headers = vec![("x-version".into(), "v1".into()), ("x-version".into(), "v2".into())];
-        Answer { status, headers, body: body.into(), cut: false }
+        HttpAnswer { status, headers, body: body.into(), cut: false }
     }
 
-    fn judge(keys: &str, answer: &Answer) -> Result<(), String> {
+    fn judge(keys: &str, answer: &HttpAnswer) -> Result<(), String> {
         let config = check(&format!("type = \"http\"\nurl = \"http://h\"\n{keys}"));
         Expected::new(&config).of(&TestRelease::default()).unwrap().judge(answer)
     }

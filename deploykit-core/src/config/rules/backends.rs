@@ -15,12 +15,17 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config, registry: &Registry)
     let service = config.service.backend.as_deref();
     one(rules, &["service", "backend"], "service backend", service, registry.service_names());
     described(rules, config, registry);
-    if !rules.has_all_items(&["health", "check"]) {
-        return;
+    if rules.has_all_items(&["health", "check"]) {
+        for (index, check) in config.health.checks.iter().enumerate() {
+            let path = ["health", "check", &index.to_string(), "type"];
+            one(rules, &path, "type of check", Some(check.kind()), registry.check_names());
+        }
     }
-    for (index, check) in config.health.checks.iter().enumerate() {
-        let path = ["health", "check", &index.to_string(), "type"];
-        one(rules, &path, "type of check", Some(check.kind()), registry.check_names());
+    if rules.has_all_items(&["notify", "to"]) {
+        for (index, to) in config.notify.to.iter().enumerate() {
+            let path = ["notify", "to", &index.to_string(), "type"];
+            one(rules, &path, "type of notifier", Some(to.kind()), registry.notifier_names());
+        }
     }
 }
 

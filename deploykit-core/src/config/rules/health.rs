@@ -1,21 +1,27 @@
 //! Rules of `[health]` and its checks.
 
 use super::Rules;
+use super::kinds::{Kind, Kinds, unique_name};
 use crate::config::error::{ConfigErrorKind, Problem};
-use crate::config::tree::Entry;
-use crate::config::{CheckConfig, EnvValue, HealthConfig};
+use crate::config::{CheckConfig, HealthConfig};
 use crate::traits::InstanceName;
 
-/// The checks that are built in: the key that each needs, and those that it takes beside it.
-const BUILT_IN: [(&str, &str, &[&str]); 4] = [
-    ("http", "url", &["status", "header", "json", "body", "send", "ca_file"]),
-    ("tcp", "address", &[]),
-    ("unix", "path", &[]),
-    ("exec", "command", &[]),
-];
-
-/// The keys that every check takes.
-const COMMON: [&str; 4] = ["type", "name", "timeout", "service"];
+/// The checks that are built in.
+const BUILT_IN: Kinds = Kinds {
+    noun: "check",
+    common: &["type", "name", "timeout", "service"],
+    kinds: &[
+        Kind {
+            name: "http",
+            needed: "url",
+            more: &["status", "header", "json", "body", "send", "ca_file"],
+            example: "url = \"http://localhost:8080/health\"",
+        },
+        Kind { name: "tcp", needed: "address", more: &[], example: "address = \"localhost:5432\"" },
+        Kind { name: "unix", needed: "path", more: &[], example: "path = \"run/app.sock\"" },
+        Kind { name: "exec", needed: "command", more: &[], example: "command = [\"bin/check\"]" },
+    ],
+};
 
 pub(super) fn check(rules: &mut Rules<'_>, health: &HealthConfig) {
     rules.longer_than_nothing(&["health", "interval"], health.interval);
@@ -30,9 +36,10 @@ pub(super) fn check(rules: &mut Rules<'_>, health: &HealthConfig) {
     for (index, check) in health.checks.iter().enumerate() {
         let number = index.to_string();
         let path = ["health", "check", &number];
-        keys(rules, &path, check);
+        BUILT_IN.check(rules, &path, check.kind());
         values(rules, &path, check);
-        name(rules, &path, check, &health.checks[..index]);
+        let before: Vec<String> = health.checks[..index].iter().map(CheckConfig::label).collect();
+        unique_name(rules, "check", &path, &check.label(), &before);
     }
 }
 
@@ -53,54 +60,6 @@ fn first_look(rules: &mut Rules<'_>, health: &HealthConfig) {
         problem = problem.beside(Some(other.node.span.clone()), "the deadline");
     }
     rules.problems.push(problem);
-}
-
-/// No two checks may go by the same name.
-fn name(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig, before: &[CheckConfig]) {
-    let label = check.label();
-    let Some(other) = before.iter().position(|other| other.label() == label) else { return };
-    // Without its target a check goes by its type alone.
-    if !rules.is_whole(path) || !rules.is_whole(&["health", "check", &other.to_string()]) {
-        return;
-    }
-    let key = if check.name.is_some() { "name" } else { "type" };
-    let message = format!("there is another check called {label:?}");
-    let problem = Problem::new(ConfigErrorKind::Conflict, message)
-        .at(rules.value(&[path, &[key]].concat()))
-        .hint(Some("give it another name = \"…\""));
-    rules.problems.push(problem);
-}
-
-/// Keys that do not belong to the check's type, or are missing.
-fn keys(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig) {
-    // A check that was added has its own rules, and an unknown one is for the registry to refuse.
-    let Some((kind, needed, more)) = BUILT_IN.iter().find(|(kind, ..)| *kind == check.kind) else {
-        return;
-    };
-    let given = rules.root.at(path).map(|node| node.entries()).unwrap_or_default();
-    let takes = |key: &str| COMMON.contains(&key) || key == *needed || more.contains(&key);
-    let is_new = |entry: &&Entry| !rules.is_torn(entry.key_span.start);
-    let strange: Vec<_> = given.iter().filter(|entry| !takes(&entry.key)).filter(is_new).collect();
-    for entry in strange {
-        let owner = BUILT_IN
-            .iter()
-            .find(|(_, needed, more)| entry.key == *needed || more.contains(&entry.key.as_str()));
-        let hint = owner.map(|(owner, ..)| format!("it belongs to a check of type \"{owner}\""));
-        let message = format!("a check of type \"{kind}\" has no `{}`", entry.key);
-        let problem = Problem::new(ConfigErrorKind::Conflict, message);
-        rules.problems.push(problem.at(Some(entry.key_span.clone())).hint(hint));
-    }
-    if !given.iter().any(|entry| entry.key == *needed) && rules.is_whole(path) {
-        let place = rules.value(&[path, &["type"]].concat());
-        let message = format!("a check of type \"{kind}\" needs `{needed}`");
-        let hint = match *kind {
-            "http" => "url = \"http://localhost:8080/health\"",
-            "tcp" => "address = \"localhost:5432\"",
-            "unix" => "path = \"run/app.sock\"",
-            _ => "command = [\"bin/check\"]",
-        };
-        rules.missing(place, message, Some(hint));
-    }
 }
 
 /// Values that no check could work with.
@@ -138,29 +97,11 @@ fn values(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig) {
 }
 
 fn headers(rules: &mut Rules<'_>, path: &[&str], check: &CheckConfig) {
-    let names = check.header.keys().map(|name| ("header", name));
-    let names: Vec<_> = names.chain(check.send.keys().map(|name| ("send", name))).collect();
-    for (key, name) in names {
-        if !is_header_name(name) {
-            let message = format!("{name:?} is not the name of a header");
-            let problem = Problem::new(ConfigErrorKind::Value, message);
-            rules.problems.push(problem.at(rules.key(&[path, &[key, name]].concat())));
-        }
-    }
-    for (name, value) in &check.send {
-        if matches!(value, EnvValue::Plain(text) if text.chars().any(char::is_control)) {
-            let why = "a header cannot contain control characters";
-            rules.wrong(&[path, &["send", name]].concat(), why, None);
-        }
-    }
+    rules.header_names(path, "header", check.header.keys());
+    rules.sent_headers(path, &check.send);
 }
 
-fn is_header_name(name: &str) -> bool {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(token)
-}
-
-fn wrong_url(url: &str) -> Option<&'static str> {
+pub(super) fn wrong_url(url: &str) -> Option<&'static str> {
     let lower = url.to_ascii_lowercase();
     let rest = lower.strip_prefix("http://").or_else(|| lower.strip_prefix("https://"));
     let Some(rest) = rest else { return Some("it must begin with http:// or https://") };

@@ -2,6 +2,8 @@
 
 mod backends;
 mod health;
+mod kinds;
+mod notify;
 mod repo;
 mod service;
 mod shared;
@@ -35,7 +37,7 @@ pub(super) fn broken(
     shared::check(&mut rules, &config.shared);
     service::check(&mut rules, config);
     health::check(&mut rules, &config.health);
-    rules.longer_than_nothing(&["notify", "timeout"], config.notify.timeout);
+    notify::check(&mut rules, config);
     if let Some(registry) = registry {
         backends::check(&mut rules, config, registry);
     }
@@ -123,6 +125,32 @@ impl Rules<'_> {
     fn longer_than_nothing(&mut self, path: &[&str], period: Period) {
         if period.get().is_zero() {
             self.wrong(path, "it must be longer than nothing", None);
+        }
+    }
+
+    /// Names of headers below a key.
+    fn header_names<'n>(
+        &mut self,
+        path: &[&str],
+        key: &str,
+        names: impl Iterator<Item = &'n String>,
+    ) {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        for name in names.filter(|name| name.is_empty() || !name.bytes().all(token)) {
+            let message = format!("{name:?} is not the name of a header");
+            let problem = Problem::new(ConfigErrorKind::Value, message);
+            self.problems.push(problem.at(self.key(&[path, &[key, name]].concat())));
+        }
+    }
+
+    /// Headers that are sent, below `send`.
+    fn sent_headers(&mut self, path: &[&str], send: &BTreeMap<String, EnvValue>) {
+        self.header_names(path, "send", send.keys());
+        for (name, value) in send {
+            if matches!(value, EnvValue::Plain(text) if text.chars().any(char::is_control)) {
+                let why = "a header cannot contain control characters";
+                self.wrong(&[path, &["send", name]].concat(), why, None);
+            }
         }
     }
 

@@ -88,7 +88,7 @@ impl State {
             Record::Unheld { .. } => self.hold = None,
             Record::NoticeOwed { notice } => self.notices.owe(*notice),
             Record::NoticeSent { notice } => self.notices.sent(notice),
-            Record::NoticeFailed { notice, .. } => self.notices.failed(notice),
+            Record::NoticeFailed { notice, told, .. } => self.notices.failed(notice, told),
             Record::Unknown => {}
             other => self.apply_to_release(at, other),
         }

@@ -155,7 +155,11 @@ fn of_a_deployment() -> impl Strategy<Value = Record> {
             Record::NoticeOwed { notice: Box::new(notice(number, begun, well)) }
         }),
         (1..5u64).prop_map(|notice| Record::NoticeSent { notice }),
-        (1..5u64).prop_map(|notice| Record::NoticeFailed { notice, reason: "no mail".into() }),
+        (1..5u64).prop_map(|notice| Record::NoticeFailed {
+            notice,
+            reason: "no mail".into(),
+            told: Vec::new()
+        }),
         Just(Record::Held { by: ann(), reason: None }),
         Just(Record::Unheld { by: ann() }),
         Just(Record::Unknown),

@@ -1,8 +1,7 @@
 //! What becomes of the global settings.
 
 use super::super::settings::{AngelizeSettings, Globals};
-use super::toml::Lines;
-use super::{Became, Note, Notes};
+use super::{Note, Notes};
 
 const NAMED: &str = "left out: it names the manager as a service of the system, and `deploykit up` has \
                      a unit of its own";
@@ -53,31 +52,4 @@ fn left_out(globals: &Globals) -> Vec<(&'static str, &'static str)> {
         (globals.start_delay_ms > 0, "StartDelayMS", DELAY),
     ];
     all.into_iter().filter(|(set, ..)| *set).map(|(_, setting, text)| (setting, text)).collect()
-}
-
-/// Writes who is told, as comments: only a person knows what becomes of it.
-pub(super) fn notices(settings: &AngelizeSettings, lines: &mut Lines, notes: &mut Vec<Note>) {
-    let globals = &settings.globals;
-    let told: Vec<_> = settings.services.iter().filter(|s| !s.notify.trim().is_empty()).collect();
-    if told.is_empty() && globals.smtp.is_none() && globals.smtp_from.is_empty() {
-        return;
-    }
-    lines.gap();
-    lines.comment("Who is told when a service ends, does not answer, or is well again:");
-    for service in told {
-        lines.comment(&format!("  {}: {}", service.name, service.notify));
-        let text = "stands as a comment at the end: who is told is set for all services together";
-        Notes::of(service, notes).changed("Notify", text);
-    }
-    let mut notes = Notes { service: None, given: &globals.given, notes };
-    if let Some(smtp) = &globals.smtp {
-        let user = if smtp.user.is_empty() { "no user" } else { &smtp.user };
-        lines.comment(&format!("Mail server: {}, port {}, {user}", smtp.host, smtp.port));
-        let text = "stands as a comment at the end, without its password";
-        notes.add("Smtp", Became::Changed, text);
-    }
-    if !globals.smtp_from.is_empty() {
-        lines.comment(&format!("Mails come from: {}", globals.smtp_from));
-        notes.changed("SmtpFrom", "stands as a comment at the end");
-    }
 }

@@ -1,7 +1,8 @@
-//! Settings of Angelize as `[[service]]` tables of ours.
+//! Settings of Angelize as `[[service]]` and `[notify]` tables of ours.
 
 mod actions;
 mod globals;
+mod notices;
 mod program;
 mod service;
 mod toml;
@@ -60,7 +61,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// Writes settings as the text of `[[service]]` tables. Nothing is dropped in silence: what has no
+/// Writes settings as the text of `[[service]]` and `[notify]` tables. Nothing is dropped in silence: what has no
 /// counterpart, or one that is not quite the same, has a note. Values that are defaults in both are
 /// left away.
 pub fn import(settings: &AngelizeSettings) -> Imported {
@@ -71,11 +72,13 @@ pub fn import(settings: &AngelizeSettings) -> Imported {
         "Written from the settings of Angelize. What became of each: docs/use/angelize.md",
     );
     globals::note(settings, &mut notes);
+    let mut called = Vec::new();
     for service in &settings.services {
         let name = name(service, &mut names, &mut notes);
         service::write(&settings.globals, service, &name, &mut lines, &mut notes);
+        called.push(name);
     }
-    globals::notices(settings, &mut lines, &mut notes);
+    notices::write(settings, &called, &mut lines, &mut notes);
     Imported { toml: lines.finish(), notes }
 }
 

@@ -15,6 +15,11 @@ impl Lines {
         self.push(&format!("\n[[{name}]]"));
     }
 
+    /// Begins a table.
+    pub(super) fn section(&mut self, name: &str) {
+        self.push(&format!("[{name}]"));
+    }
+
     /// `key = value`, where the value is TOML already.
     pub(super) fn entry(&mut self, key: &str, value: &str) {
         self.push(&format!("{key} = {value}"));

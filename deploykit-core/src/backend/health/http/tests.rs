@@ -1,6 +1,9 @@
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc;
+use std::time::Duration;
+
+use camino::Utf8Path;
 
 use super::*;
 use crate::backend::health::testing::{TestRelease, construct};
@@ -234,5 +237,10 @@ fn an_authority_that_cannot_be_read_is_told_when_the_check_is_made() {
         "type = \"http\"\nurl = \"https://h\"\nca_file = \"/nowhere/ca.pem\"",
     );
     let ca_file = config.ca_file.as_deref().map(Utf8Path::new);
-    assert!(agent(ca_file).unwrap_err().to_string().contains("/nowhere/ca.pem"));
+    assert!(
+        HttpClient::new(ca_file, UseProxy::Never)
+            .unwrap_err()
+            .to_string()
+            .contains("/nowhere/ca.pem")
+    );
 }
