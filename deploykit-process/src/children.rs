@@ -36,7 +36,8 @@ impl Children {
     /// Takes note of the ends of all others, `but` these.
     pub(crate) fn reap_others(&self, but: &dyn Fn(u32) -> bool) {
         self.with(|known| {
-            for row in others(known).filter(|row| row.is_dead && !but(row.pid)) {
+            // What each of the others is, is read of those alone: there may be thousands that are known.
+            for row in others(known, but).filter(|row| row.is_dead) {
                 reap(&row);
             }
         });
@@ -47,7 +48,7 @@ impl Children {
     pub fn end_others(&self) -> bool {
         self.with(|known| {
             let mut is_any = false;
-            for row in others(known) {
+            for row in others(known, &|_| false) {
                 is_any = true;
                 signal_one(&row, Signal::KILL.as_raw());
                 reap(&row);
@@ -57,9 +58,10 @@ impl Children {
     }
 }
 
-fn others(known: &BTreeSet<u32>) -> impl Iterator<Item = Row> {
-    let children = table::children(std::process::id()).into_iter();
-    children.filter(|pid| !known.contains(pid)).filter_map(table::row)
+fn others(known: &BTreeSet<u32>, but: &dyn Fn(u32) -> bool) -> impl Iterator<Item = Row> {
+    let mut children = table::children(std::process::id());
+    children.retain(|pid| !known.contains(pid) && !but(*pid));
+    children.into_iter().filter_map(table::row)
 }
 
 fn reap(row: &Row) {

@@ -1,6 +1,6 @@
 //! Keeping what services write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,7 +17,7 @@ use crate::action::Does;
 use crate::awaited::Awaited;
 use crate::definition::Definition;
 use crate::log::{
-    Collector, Echo, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog, Stream,
+    Collector, Echo, Listing, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog, Stream,
 };
 use crate::machine::News;
 use crate::manager::Surroundings;
@@ -34,6 +34,9 @@ pub struct Kept<S> {
     dir: Utf8PathBuf,
     collector: Collector,
     logs: Mutex<BTreeMap<String, Log>>,
+    /// The files that were there at the beginning, and the logs that have been opened since: of the others
+    /// nobody has changed anything.
+    begin: Mutex<(Listing, BTreeSet<String>)>,
     awaited: Awaited,
     then: Arc<S>,
 }
@@ -149,7 +152,10 @@ impl<S: LogKeeper + 'static> Kept<S> {
         let awaited = Awaited::default();
         let collector = Collector::start(move |event| told.log_event(&event))?
             .with_echo(Some(awaited.beside(echo)));
-        Ok(Self { dir, collector, logs: Mutex::default(), awaited, then })
+        let listing =
+            Listing::read(&dir).map_err(|source| LogError::Open { path: dir.clone(), source })?;
+        let begin = Mutex::new((listing, BTreeSet::new()));
+        Ok(Self { dir, collector, logs: Mutex::default(), begin, awaited, then })
     }
 
     /// The last lines that an instance has written to its standard error.
@@ -194,6 +200,18 @@ impl<S: LogKeeper + 'static> Kept<S> {
         }
     }
 
+    /// Opens a log. A thousand that are opened for the first time do not list a directory of thousands each.
+    fn open(&self, name: &str, policy: &LogPolicy) -> Result<SharedLog, LogError> {
+        let settings = settings(&self.dir, name, policy);
+        let mut begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner);
+        let (listing, opened) = &mut *begin;
+        if opened.insert(name.to_owned()) && self.dir.is_dir() {
+            self.collector.open_among(settings, listing)
+        } else {
+            self.collector.open(settings)
+        }
+    }
+
     fn outputs_of(&self, definition: &Definition) -> Result<[Option<OwnedFd>; 2], LogError> {
         let (name, policy) = (definition.name(), &definition.logs);
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,7 +220,7 @@ impl<S: LogKeeper + 'static> Kept<S> {
         let is_kept = policy.stdout == Sink::Log || policy.stderr == Sink::Log;
         let file = match known {
             Some(log) => Some(log.file),
-            None if is_kept => Some(self.collector.open(settings(&self.dir, &name, policy))?),
+            None if is_kept => Some(self.open(&name, policy)?),
             None => None,
         };
         let (out, _) = self.output(definition, file.as_ref(), Stream::Out)?;

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::compress::Compressor;
 use super::pipes::{Entry, Pipes};
 use super::tail::Tail;
-use super::{Echo, LogError, LogEvent, LogFile, LogSettings, SharedLog, Stream};
+use super::{Echo, Listing, LogError, LogEvent, LogFile, LogSettings, SharedLog, Stream};
 
 /// So much a service may write ahead, where the system allows it.
 const PIPE: usize = 1 << 20;
@@ -124,9 +124,25 @@ impl Collector {
     ///
     /// See [`LogFile::open`].
     pub fn open(&self, settings: LogSettings) -> Result<SharedLog, LogError> {
-        let mut file = LogFile::open(settings, &self.compressor)?;
+        Ok(self.shared(LogFile::open(settings, &self.compressor)?))
+    }
+
+    /// The same in a directory that is there and has these files.
+    ///
+    /// # Errors
+    ///
+    /// See [`LogFile::open_among`].
+    pub fn open_among(
+        &self,
+        settings: LogSettings,
+        listing: &Listing,
+    ) -> Result<SharedLog, LogError> {
+        Ok(self.shared(LogFile::open_among(settings, &self.compressor, listing)?))
+    }
+
+    fn shared(&self, mut file: LogFile) -> SharedLog {
         file.echo.clone_from(&self.echo);
-        Ok(SharedLog::new(file))
+        SharedLog::new(file)
     }
 
     /// Reads the pipe from now on, until its other end is closed.

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::Timestamp;
 
 use super::index::IndexWriter;
-use super::{Compressor, LogError, LogEvent, LogFormat, LogSettings, Stream, names};
+use super::{Compressor, Listing, LogError, LogEvent, LogFormat, LogSettings, Stream, names};
 
 /// How often it is looked whether somebody has moved, removed or emptied the file.
 const LOOK: i64 = 1000;
@@ -74,15 +74,30 @@ impl LogFile {
     ///
     /// The name is refused, or the directory or the file cannot be opened.
     pub fn open(settings: LogSettings, compressor: &Compressor) -> Result<Self, LogError> {
+        let dir = &settings.dir;
+        let wrong = |source| LogError::Open { path: dir.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(wrong)?;
+        let listing = Listing::read(dir).map_err(wrong)?;
+        Self::open_among(settings, compressor, &listing)
+    }
+
+    /// The same in a directory that is there and has these files, as far as they are of this log.
+    ///
+    /// # Errors
+    ///
+    /// The name is refused, or the file cannot be opened.
+    pub fn open_among(
+        settings: LogSettings,
+        compressor: &Compressor,
+        listing: &Listing,
+    ) -> Result<Self, LogError> {
         names::check(&settings)?;
         let wrong = |path: &Utf8Path| {
             let path = path.to_owned();
             move |source| LogError::Open { path, source }
         };
-        let dir = &settings.dir;
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(wrong(dir))?;
         // What cannot be removed does no harm.
-        let _ = names::sweep(&settings);
+        let has_rotated = names::sweep(&settings, listing).unwrap_or(true);
         let path = names::live(&settings);
         let file = open_to_append(&path).map_err(wrong(&path))?;
         let mut log = Self {
@@ -100,7 +115,9 @@ impl LogFile {
             settings,
         };
         log.adopt().map_err(wrong(&path))?;
-        log.compressor.wake(&log.settings);
+        if has_rotated {
+            log.compressor.wake(&log.settings);
+        }
         Ok(log)
     }
 

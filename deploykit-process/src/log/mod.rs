@@ -33,6 +33,7 @@ pub use collector::{Collector, Pipe};
 pub use compress::Compressor;
 pub use event::{LogError, LogEvent};
 pub use file::{Echo, LogFile, SharedLog};
+pub use names::Listing;
 pub use read::{Line, ReadRequest, read};
 pub use settings::{LogFormat, LogSettings};
 pub use source::{Source, Stream};

@@ -68,22 +68,57 @@ pub(super) fn check(settings: &LogSettings) -> Result<(), LogError> {
     Ok(())
 }
 
+/// The files of a directory at one moment. Whoever opens many logs in one directory reads it once.
+#[derive(Debug, Clone, Default)]
+pub struct Listing(Vec<String>);
+
+impl Listing {
+    /// The files that are there now.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn read(dir: &Utf8Path) -> io::Result<Self> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(Self(names))
+    }
+
+    /// Those of a log, but for the live one.
+    fn of(&self, settings: &LogSettings) -> Vec<(u64, Kind, Utf8PathBuf)> {
+        let begin = format!("{}-", settings.name);
+        let from = self.0.partition_point(|name| *name < begin);
+        let of_it = self.0[from..].iter().take_while(|name| name.starts_with(&begin));
+        let file = |name: &String| {
+            let (number, kind) = parse(&settings.name, name)?;
+            Some((number, kind, settings.dir.join(name)))
+        };
+        of_it.filter_map(file).collect()
+    }
+}
+
 /// The rotated files, in their order. When one is there twice, because it was just compressed, it is
 /// the plain one, which is surely whole.
 pub(super) fn rotated(settings: &LogSettings) -> io::Result<Vec<Rotated>> {
+    Ok(rotated_of(&Listing::read(&settings.dir)?.of(settings)))
+}
+
+fn rotated_of(files: &[(u64, Kind, Utf8PathBuf)]) -> Vec<Rotated> {
     let mut found = BTreeMap::new();
-    for (number, kind, path) in all(settings)? {
+    for (number, kind, path) in files {
         let packed = match kind {
             Kind::Plain => false,
             Kind::Packed => true,
             Kind::Half | Kind::Index => continue,
         };
-        let file = Rotated { number, path, packed };
-        if !packed || !found.contains_key(&number) {
-            found.insert(number, file);
+        let file = Rotated { number: *number, path: path.clone(), packed };
+        if !packed || !found.contains_key(number) {
+            found.insert(*number, file);
         }
     }
-    Ok(found.into_values().collect())
+    found.into_values().collect()
 }
 
 /// The number that the live file will have.
@@ -93,29 +128,30 @@ pub(super) fn next_number(rotated: &[Rotated]) -> u64 {
 
 /// Removes the oldest of the rotated files, until those that are kept are left.
 pub(super) fn prune(settings: &LogSettings) -> io::Result<()> {
-    let rotated = rotated(settings)?;
+    let files = Listing::read(&settings.dir)?.of(settings);
+    let rotated = rotated_of(&files);
     let surplus = rotated.len().saturating_sub(settings.keep as usize);
     let Some(last) = surplus.checked_sub(1).and_then(|last| rotated.get(last)) else {
         return Ok(());
     };
-    for (number, _, path) in all(settings)? {
-        if number <= last.number {
-            remove(&path)?;
-        }
+    for (_, _, path) in files.iter().filter(|(number, ..)| *number <= last.number) {
+        remove(path)?;
     }
     Ok(())
 }
 
 /// Removes what a crash has left half done: compressed files without their end, and indexes of files
-/// that are not there.
-pub(super) fn sweep(settings: &LogSettings) -> io::Result<()> {
-    let whole: Vec<u64> = rotated(settings)?.iter().map(|file| file.number).collect();
-    for (number, kind, path) in all(settings)? {
-        if kind == Kind::Half || (kind == Kind::Index && !whole.contains(&number)) {
-            remove(&path)?;
+/// that are not there. Whether there are rotated files.
+pub(super) fn sweep(settings: &LogSettings, listing: &Listing) -> io::Result<bool> {
+    let files = listing.of(settings);
+    let whole: Vec<u64> = rotated_of(&files).iter().map(|file| file.number).collect();
+    for (number, kind, path) in &files {
+        if *kind == Kind::Half || (*kind == Kind::Index && !whole.contains(number)) {
+            remove(path)?;
         }
     }
-    remove(&next(settings))
+    remove(&next(settings))?;
+    Ok(!whole.is_empty())
 }
 
 fn remove(path: &Utf8Path) -> io::Result<()> {
@@ -123,18 +159,6 @@ fn remove(path: &Utf8Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn all(settings: &LogSettings) -> io::Result<Vec<(u64, Kind, Utf8PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&settings.dir)? {
-        let name = entry?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if let Some((number, kind)) = parse(&settings.name, name) {
-            found.push((number, kind, settings.dir.join(name)));
-        }
-    }
-    Ok(found)
 }
 
 /// The number and the kind of a file of the log `name`, if it is one.

@@ -66,6 +66,8 @@ pub(super) struct Loop {
     waits: Vec<Wait>,
     /// Nobody will ask any more: it ends with the last instance.
     pub(super) is_ending: bool,
+    /// Somebody's child has ended: once for all that have ended together.
+    is_to_reap: bool,
     /// By what its processes can be told from those of others.
     pub(super) scope: String,
 }
@@ -103,6 +105,7 @@ impl Loop {
             begin: Instant::now(),
             waits: Vec::new(),
             is_ending: false,
+            is_to_reap: false,
             scope,
         })
     }
@@ -131,6 +134,9 @@ impl Loop {
             }
             self.clear_up(&ended.into_iter().collect::<Vec<_>>());
             self.go_on();
+            if std::mem::take(&mut self.is_to_reap) {
+                self.reap_others();
+            }
         }
         for (group, _) in self.instances.values().filter_map(|one| one.group.as_ref()) {
             group.remove();
@@ -175,7 +181,7 @@ impl Loop {
             Command::Acted(acted) => self.acted(acted),
             Command::Answered(answered) => self.answered(answered),
             Command::Wrote(id, marker) => self.wrote(id, &marker),
-            Command::Reap => self.reap_others(),
+            Command::Reap => self.is_to_reap = true,
             Command::Kill => self.kill_all(),
             Command::Status(reply) => drop(reply.send(self.status_of(&[]))),
             Command::Settle(names, until, reply) => {
