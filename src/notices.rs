@@ -61,6 +61,7 @@ impl Notices {
         application: &Application,
         on_trouble: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<Self, OutboxError> {
+        application.learn_secrets();
         Ok(Self {
             outbox: Outbox::open(application, on_trouble)?,
             layout: application.layout().clone(),
@@ -104,6 +105,7 @@ impl Notices {
 
     /// Tells those from now on whom this configuration names.
     pub fn renew(&self, application: &Application) {
+        application.learn_secrets();
         self.outbox.renew(application);
     }
 

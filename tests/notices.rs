@@ -105,7 +105,9 @@ fn who_cannot_be_told_is_told_by_the_next_up_and_a_changed_configuration_counts_
 
 #[test]
 fn of_a_deployment_each_is_told_once_whoever_else_cannot_be() {
-    let app = app(&format!("{GATE}{FILE}"));
+    let app = app("");
+    let watched = SERVICE.replace("duration = \"0s\"", "duration = \"500ms\"");
+    app.configure(&format!("{watched}{GATE}{FILE}"));
     app.write("well", "");
     let up = app.start(&["up"]);
     until("it has deployed", || app.outcomes() == ["deployed"]);
@@ -169,4 +171,45 @@ fn a_mail_tells_of_a_service_and_no_secret_is_anywhere() {
     assert!(body.contains("  out of paper"), "{body}");
     assert!(!format!("{headers}{body}").contains(PASSWORD));
     end(up);
+}
+
+#[test]
+fn the_end_of_up_lets_a_command_finish_and_no_service_gets_what_is_meant_for_notices() {
+    let slow = "[[notify.to]]\ntype = \"command\"\nname = \"slow\"\n\
+        command = [\"sh\", \"-c\", \"echo begin >> log; sleep 1; echo end >> log\"]\n\
+        [[notify.to]]\ntype = \"http\"\nurl = { env = \"HOOK\" }\non = [\"rolled-back\"]\n";
+    let mut app = app(slow);
+    app.env("HOOK", "http://127.0.0.1:9/S3CRET-HOOK").env("OTHER", "passed on");
+    app.repo
+        .write(
+            "web",
+            "#!/bin/sh\nenv > ../../environment\n[ -e ../../well ] && exec sleep 86400\nexit 3\n",
+        )
+        .commit("tells");
+    app.write("well", "");
+    let up = app.start(&["up"]);
+    until("it has deployed", || app.outcomes() == ["deployed"]);
+    app.remove("well");
+    app.run(&["restart", "web"]);
+    until("it is told", || std::fs::read_to_string(app.path("log")).is_ok());
+    let ran = end(up);
+    let log = app.read("log");
+    assert_eq!(log.matches("begin").count(), log.matches("end").count(), "{log}\n{ran}");
+    assert!(!ran.stderr.contains("SIGKILL") && !ran.stderr.contains("could not be told"), "{ran}");
+    let environment = app.read("environment");
+    assert!(
+        environment.contains("OTHER=passed on") && !environment.contains("HOOK"),
+        "{environment}"
+    );
+}
+
+#[test]
+fn whatever_lies_among_the_notices_keeps_no_service_from_starting() {
+    let app = app(FILE);
+    app.write("well", "");
+    std::fs::create_dir_all(app.path(".deploykit/notices/old.json")).unwrap();
+    app.write(".deploykit/notices/000000000007.json", "{");
+    let up = app.start(&["up"]);
+    until("it has deployed", || app.outcomes() == ["deployed"]);
+    end(up).says("what was to be told cannot be read");
 }

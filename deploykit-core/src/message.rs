@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+/// What stands for a message's own in a template, in braces.
+pub(crate) const PLACEHOLDERS: [&str; 9] =
+    ["subject", "body", "topic", "name", "what", "host", "application", "id", "at"];
+
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

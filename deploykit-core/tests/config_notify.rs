@@ -167,6 +167,12 @@ fn every_mistake_of_somebody_who_is_told_is_shown_in_its_place() {
 fn every_mistake_of_a_mail_server_is_shown_in_its_place() {
     shown([
         (
+            SMTP.replace("mail.example.org", "mail:25"),
+            "\"mail:25\"",
+            "it is the name or the address of a host",
+            "the port stands in `port`",
+        ),
+        (
             SMTP.replace("mail.example.org", "https://mail"),
             "\"https://mail\"",
             "it is the name or the address of a host",

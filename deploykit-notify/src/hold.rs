@@ -14,6 +14,9 @@ use deploykit_core::Timestamp;
 
 use crate::outbox::Letter;
 
+/// So many different ones are remembered at the most; what comes beyond that is told.
+const MOST: usize = 1000;
+
 /// What was told, and what has come since.
 #[derive(Debug)]
 struct Window {
@@ -45,6 +48,10 @@ impl Hold {
             return Vec::new();
         }
         let mut told = self.of(&letter.message.name, now + time);
+        if self.windows.len() >= MOST {
+            told.push(letter);
+            return told;
+        }
         let (until, since) = (now + time, letter.message.at);
         self.windows.push(Window { letter: letter.clone(), until, held: 0, since });
         told.push(letter);

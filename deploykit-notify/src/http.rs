@@ -25,6 +25,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// How much of a refusal is told, in characters.
 const EXCERPT: usize = 200;
 
+/// So long a part of a secret address is at least to be secret itself, in bytes: shorter ones are words.
+const SHORTEST: usize = 8;
+
 /// How values are written into a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
@@ -122,7 +125,7 @@ impl Notifier for Http {
         };
         match interruptible(ctx, within, move || client.ask(request)) {
             Ok(Ok(answer)) if (200..300).contains(&answer.status) => Ok(()),
-            Ok(Ok(answer)) => Err(refused(refusal(&answer))),
+            Ok(Ok(answer)) => Err(refused(refusal(&answer, &self.masker))),
             Ok(Err(error)) if error.kind() == HttpErrorKind::Late => Err(late()),
             Ok(Err(error)) => Err(refused(error.to_string())),
             Err(Interrupted::Cancelled(_)) => Err(NotifierError::Cancelled),
@@ -138,13 +141,20 @@ fn learn(masker: &Masker, url: &Secret) {
     let behind = url.expose().split_once("://").map_or("", |(_, rest)| rest);
     if let Some((_, path)) = behind.split_once('/') {
         masker.learn(&Secret::new(path));
+        // Placeholders stand in it, and a server may repeat a part of it.
+        let pieces = path.split(['/', '?', '&', '=', '#', '{', '}']);
+        for piece in pieces.filter(|piece| piece.len() >= SHORTEST) {
+            masker.learn(&Secret::new(piece));
+        }
     }
 }
 
 /// What an answer says that is no consent.
-fn refusal(answer: &HttpAnswer) -> String {
+fn refusal(answer: &HttpAnswer, masker: &Masker) -> String {
     let to = answer.headers.iter().find(|(name, _)| name == "location");
+    // Half a secret is not known: it is masked before it is cut.
     let text = String::from_utf8_lossy(&answer.body);
+    let text = masker.mask(&text);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let said: String = words.chars().filter(|c| !c.is_control()).take(EXCERPT).collect();
     match (to, said.is_empty()) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use deploykit_core::{Application, Cause, Context, Message, Recipient};
 
 use crate::hold::Hold;
-use crate::queue::{OnTrouble, Queue, Waiting};
+use crate::queue::{OnTrouble, Queue};
 use crate::spool::{Found, Kept, Spool};
 
 /// So much waits to be looked at. Where more comes at once, something else is wrong.
@@ -28,15 +28,6 @@ pub struct Letter {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {
-    /// What is still to be told of earlier cannot be looked at.
-    #[error("cannot look at the notices that were to be sent in {dir}")]
-    Spool {
-        /// Where it is.
-        dir: camino::Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
     /// There is no thread or no descriptor left.
     #[error("cannot begin to send notices")]
     System(#[from] std::io::Error),
@@ -96,8 +87,7 @@ impl Outbox {
     ) -> Result<Self, OutboxError> {
         let on_trouble: OnTrouble = Arc::new(on_trouble);
         let dir = application.layout().notices();
-        let failed = |source| OutboxError::Spool { dir: dir.clone(), source };
-        let (spool, Found { kept, broken }) = Spool::open(&dir).map_err(failed)?;
+        let (spool, Found { kept, broken }) = Spool::open(&dir);
         broken.into_iter().for_each(|what| on_trouble(what));
         // A context of its own: whoever ends everything else has it end by itself, after what is told last.
         let ctx = Context::new()?.with_masker(application.masker().clone());
@@ -221,7 +211,7 @@ impl Office {
                     "a notice to {label} cannot be kept ({error}), and is lost if it cannot be told: {subject}"
                 ));
             });
-            queue.push(Waiting { message: kept.message, path: path.ok() });
+            queue.push(kept.message, path.ok());
         }
     }
 
@@ -231,7 +221,7 @@ impl Office {
         for (path, Kept { to, message }) in kept {
             let queue = self.queues.iter().find(|queue| queue.recipient().label() == to);
             match queue {
-                Some(queue) => queue.push(Waiting { message, path: Some(path) }),
+                Some(queue) => queue.push(message, Some(path)),
                 None => {
                     strangers += 1;
                     let _ = std::fs::remove_file(path);
@@ -241,7 +231,9 @@ impl Office {
         self.tell_strangers(strangers);
     }
 
+    /// What was held back is told by whoever tells now: who is new has heard of nothing before.
     fn renew(&mut self, recipients: Vec<Recipient>, time: Duration) {
+        let held = self.hold.end();
         self.time = time;
         let mut old = std::mem::take(&mut self.queues);
         for recipient in recipients {
@@ -258,6 +250,7 @@ impl Office {
             self.queues.push(queue);
         }
         self.tell_strangers(old.iter().map(Queue::drop_all).sum());
+        held.iter().for_each(|letter| self.send(letter));
     }
 
     fn tell_strangers(&self, count: usize) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use deploykit_core::traits::NotifierError;
-use deploykit_core::{Context, Message, Recipient, Timestamp, chain};
+use deploykit_core::{Context, Message, Recipient, chain};
 
 /// So long is waited after a failure, after the next, and so on; after the last each time.
 const PAUSES: [u64; 6] = [10, 30, 60, 120, 300, 900];
@@ -18,11 +18,20 @@ const OLDEST: Duration = Duration::from_secs(24 * 3600);
 /// So many messages wait for one recipient at the most; older ones are dropped.
 const WAITING: usize = 500;
 
-/// A message on its way, and where it is kept, if it could be.
+/// One that has failed so often is set aside: the others go on, and it is tried when nothing else waits.
+const ASIDE: u32 = 3;
+
+/// A message on its way.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) message: Message,
-    pub(crate) path: Option<Utf8PathBuf>,
+struct Waiting {
+    message: Message,
+    /// Where it is kept, if it could be.
+    path: Option<Utf8PathBuf>,
+    /// Its place in the order.
+    number: u64,
+    failures: u32,
+    /// Since when it waits here.
+    since: Instant,
 }
 
 impl Waiting {
@@ -53,10 +62,18 @@ struct Shared {
 struct State {
     recipient: Recipient,
     waiting: VecDeque<Waiting>,
+    /// The number of the last one.
+    last: u64,
+    /// How many were dropped since somebody was told.
+    dropped: u64,
     /// There is a thread that tells.
     is_told: bool,
     /// How often in a row it failed.
     failures: usize,
+    /// What has failed last was one that is set aside: others may be told.
+    is_aside: bool,
+    /// Nobody is told any more.
+    is_dropped: bool,
     /// Each is tried once more, at once.
     is_ending: bool,
 }
@@ -81,8 +98,17 @@ impl Queue {
         on_trouble: OnTrouble,
         pauses: Vec<Duration>,
     ) -> Self {
-        let (waiting, is_told, failures, is_ending) = (VecDeque::new(), false, 0, false);
-        let state = Mutex::new(State { recipient, waiting, is_told, failures, is_ending });
+        let state = Mutex::new(State {
+            recipient,
+            waiting: VecDeque::new(),
+            last: 0,
+            dropped: 0,
+            is_told: false,
+            failures: 0,
+            is_aside: false,
+            is_dropped: false,
+            is_ending: false,
+        });
         Self(Arc::new(Shared { state, changed: Condvar::new(), on_trouble, ctx, pauses }))
     }
 
@@ -103,19 +129,25 @@ impl Queue {
     }
 
     /// Has it told.
-    pub(crate) fn push(&self, waiting: Waiting) {
+    pub(crate) fn push(&self, message: Message, path: Option<Utf8PathBuf>) {
         let mut state = self.state();
-        state.waiting.push_back(waiting);
+        state.last += 1;
+        let (number, failures, since) = (state.last, 0, Instant::now());
+        state.waiting.push_back(Waiting { message, path, number, failures, since });
         if state.waiting.len() > WAITING
             && let Some(oldest) = state.waiting.pop_front()
         {
-            let label = state.recipient.label();
-            (self.0.on_trouble)(format!(
-                "{label}: {WAITING} notices wait already; the oldest is dropped: {}",
-                oldest.message.subject()
-            ));
+            // Once for as long as it lasts.
+            if state.dropped == 0 {
+                let (label, subject) = (state.recipient.label(), oldest.message.subject());
+                (self.0.on_trouble)(format!(
+                    "{label}: {WAITING} notices wait already; the oldest are dropped: {subject}"
+                ));
+            }
+            state.dropped += 1;
             oldest.done();
         }
+        self.0.changed.notify_all();
         if !state.is_told {
             state.is_told = true;
             let own = self.clone();
@@ -127,7 +159,10 @@ impl Queue {
 
     /// Nobody is told any more: what waits is dropped.
     pub(crate) fn drop_all(&self) -> usize {
-        let waiting = std::mem::take(&mut self.state().waiting);
+        let mut state = self.state();
+        state.is_dropped = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
         let dropped = waiting.len();
         waiting.into_iter().for_each(Waiting::done);
         self.0.changed.notify_all();
@@ -172,22 +207,21 @@ impl Queue {
                 }
                 tries = Some(left - 1);
             }
-            let Some(waiting) = state.waiting.pop_front() else { break };
+            let Some(waiting) = state.next() else { break };
             let recipient = state.recipient.clone();
             drop(state);
             let told = recipient.tell(&self.0.ctx, &waiting.message);
             state = self.state();
             match told {
                 Ok(()) => {
-                    // Failures have mixed up what is left.
-                    if std::mem::take(&mut state.failures) > 0 {
-                        let waiting = state.waiting.make_contiguous();
-                        waiting.sort_by_key(|one| one.message.at);
+                    state.failures = 0;
+                    if std::mem::take(&mut state.dropped) > 0 {
+                        (self.0.on_trouble)(format!("{} is told again", recipient.label()));
                     }
                     waiting.done();
                 }
                 Err(NotifierError::Cancelled) => {
-                    state.waiting.push_front(waiting);
+                    state.put_back(waiting);
                     break;
                 }
                 Err(error) => state = self.failed(state, waiting, &error),
@@ -201,24 +235,28 @@ impl Queue {
     fn failed<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        waiting: Waiting,
+        mut waiting: Waiting,
         error: &NotifierError,
     ) -> MutexGuard<'a, State> {
         let label = state.recipient.label();
         let (subject, why) = (waiting.message.subject(), chain(error));
-        let age = Timestamp::now().since(waiting.message.at);
-        if age > OLDEST {
+        state.is_aside = waiting.failures >= ASIDE;
+        if state.is_dropped {
+            waiting.done();
+            return state;
+        }
+        if waiting.since.elapsed() > OLDEST {
             (self.0.on_trouble)(format!(
                 "{label} could not be told in a day, and never will be: {subject}: {why}"
             ));
             waiting.done();
         } else {
             // Once for as long as it lasts.
-            if state.failures == 0 {
+            if state.failures == 0 && waiting.failures == 0 {
                 (self.0.on_trouble)(format!("{label} could not be told: {why}: {subject}"));
             }
-            // Whatever is wrong with this one must not stand in the way of the others.
-            state.waiting.push_back(waiting);
+            waiting.failures += 1;
+            state.put_back(waiting);
         }
         state.failures += 1;
         let last = self.0.pauses.len().saturating_sub(1);
@@ -227,11 +265,119 @@ impl Queue {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let is_over = left.is_zero() || state.is_ending || state.waiting.is_empty();
-            if is_over || state.failures != failures {
+            // What is wrong with that one must not stand in the way of a new one.
+            let is_free = state.is_aside && state.waiting.iter().any(|one| one.failures == 0);
+            if is_over || is_free || state.failures != failures {
                 return state;
             }
             let waited = self.0.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+impl State {
+    /// What is told next: the oldest, but first what is not set aside.
+    fn next(&mut self) -> Option<Waiting> {
+        let first = self.waiting.iter().position(|one| one.failures < ASIDE).unwrap_or(0);
+        self.waiting.remove(first)
+    }
+
+    /// Puts one into its place in the order.
+    fn put_back(&mut self, waiting: Waiting) {
+        let place = self.waiting.partition_point(|one| one.number < waiting.number);
+        self.waiting.insert(place, waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use camino::Utf8Path;
+    use deploykit_core::{Application, Registry};
+
+    use super::*;
+    use crate::outbox::tests::letter;
+
+    /// Told by a command that fails as long as `open` is not there, and always of what is bad.
+    const COMMAND: &str = "repo.url = \"/r\"\n[[notify.to]]\ntype = \"command\"\nname = \"gate\"\n\
+        command = [\"sh\", \"-c\", \"test -e open && [ $1 != bad ] && echo $1 >> told\", \"x\", \"{what}\"]\n";
+
+    fn told(dir: &Utf8Path) -> String {
+        std::fs::read_to_string(dir.join("told")).unwrap_or_default()
+    }
+
+    fn until(what: &str, mut so: impl FnMut() -> bool) {
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while !so() {
+            assert!(Instant::now() < give_up, "it never came to this: {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn queue(dir: &Utf8Path, pauses: [u64; 3]) -> (Queue, Arc<Mutex<Vec<String>>>) {
+        std::fs::write(dir.join("deploykit.toml"), COMMAND).unwrap();
+        let application = Application::at(dir).registry(Registry::built_in()).open().unwrap();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let on = Arc::clone(&said);
+        let on_trouble: OnTrouble = Arc::new(move |what| on.lock().unwrap().push(what));
+        let pauses = pauses.map(Duration::from_millis).to_vec();
+        let recipient = application.recipients().remove(0);
+        (Queue::with_pauses(recipient, Context::new().unwrap(), on_trouble, pauses), said)
+    }
+
+    fn push(queue: &Queue, what: &str) {
+        queue.push(letter("web", what).message, None);
+    }
+
+    #[test]
+    fn what_comes_while_nobody_can_be_told_is_told_in_its_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(directory.path()).unwrap();
+        let (queue, said) = queue(dir, [5, 5, 5]);
+        push(&queue, "one");
+        push(&queue, "two");
+        until("it is told that it failed", || said.lock().unwrap().len() == 1);
+        push(&queue, "three");
+        std::fs::write(dir.join("open"), "").unwrap();
+        until("all are told", || told(dir).lines().count() == 3);
+        // The first may have been set aside by then; the others never pass each other.
+        let told = told(dir);
+        let at = |what: &str| told.find(what).unwrap();
+        assert!(at("two") < at("three"), "{told}");
+        assert_eq!(said.lock().unwrap().len(), 1, "{:?}", said.lock().unwrap());
+    }
+
+    #[test]
+    fn one_that_is_always_refused_stands_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(directory.path()).unwrap();
+        std::fs::write(dir.join("open"), "").unwrap();
+        // Once it is set aside, nobody waits for its pause.
+        let (queue, said) = queue(dir, [1, 1, 3_600_000]);
+        push(&queue, "bad");
+        until("it is told that it failed", || said.lock().unwrap().len() == 1);
+        let is_aside = || queue.state().is_aside;
+        until("it waits for an hour", || queue.state().failures >= 3);
+        queue.renew(queue.recipient());
+        until("it is set aside", is_aside);
+        push(&queue, "good");
+        until("the other is told", || told(dir) == "good\n");
+        assert_eq!(said.lock().unwrap().len(), 1, "{:?}", said.lock().unwrap());
+        queue.drop_all();
+    }
+
+    #[test]
+    fn whoever_is_not_named_any_more_is_not_told_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(directory.path()).unwrap();
+        let (queue, said) = queue(dir, [1, 1, 1]);
+        push(&queue, "one");
+        until("it is told that it failed", || said.lock().unwrap().len() == 1);
+        queue.drop_all();
+        std::fs::write(dir.join("open"), "").unwrap();
+        until("its thread has ended", || !queue.state().is_told);
+        assert!(queue.state().waiting.is_empty());
     }
 }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 const WHOLE: &str = ".json";
 const HALF: &str = ".new";
 
+/// No message is longer, in bytes.
+const LONGEST: u64 = 1 << 20;
+
 /// A message on its way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Kept {
@@ -24,7 +27,7 @@ pub(crate) struct Kept {
 pub(crate) struct Found {
     /// In their order, each with its file.
     pub(crate) kept: Vec<(Utf8PathBuf, Kept)>,
-    /// What could not be read, and is removed: why, in words.
+    /// What could not be read, and is removed where that can be done: why, in words.
     pub(crate) broken: Vec<String>,
 }
 
@@ -36,35 +39,41 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// The directory, which need not be there yet, and what is in it.
-    pub(crate) fn open(dir: &Utf8Path) -> io::Result<(Self, Found)> {
+    /// The directory, which need not be there yet, and what is in it. Whatever cannot be read keeps nobody
+    /// from beginning.
+    pub(crate) fn open(dir: &Utf8Path) -> (Self, Found) {
+        let mut found = Found { kept: Vec::new(), broken: Vec::new() };
         let mut names: Vec<String> = match dir.read_dir_utf8() {
             Ok(entries) => entries.flatten().map(|entry| entry.file_name().to_owned()).collect(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    found
+                        .broken
+                        .push(format!("what was to be told cannot be looked at: {dir}: {error}"));
+                }
+                Vec::new()
+            }
         };
         names.sort();
-        let (mut kept, mut broken, mut last) = (Vec::new(), Vec::new(), 0);
+        let mut last = 0;
         for name in names {
             let path = dir.join(&name);
             let Some(number) = name.strip_suffix(WHOLE) else {
                 if name.ends_with(HALF) {
-                    std::fs::remove_file(&path)?;
+                    let _ = std::fs::remove_file(&path);
                 }
                 continue;
             };
             last = last.max(number.parse().unwrap_or(0));
-            let text = std::fs::read(&path)?;
-            match serde_json::from_slice(&text) {
-                Ok(one) => kept.push((path, one)),
-                Err(error) => {
-                    std::fs::remove_file(&path)?;
-                    broken.push(format!("a notice that was to be sent cannot be read: {error}"));
+            match read(&path) {
+                Ok(one) => found.kept.push((path, one)),
+                Err(why) => {
+                    let _ = std::fs::remove_file(&path);
+                    found.broken.push(format!("what was to be told cannot be read: {path}: {why}"));
                 }
             }
         }
-        let next = AtomicU64::new(last + 1);
-        Ok((Self { dir: dir.to_owned(), next }, Found { kept, broken }))
+        (Self { dir: dir.to_owned(), next: AtomicU64::new(last + 1) }, found)
     }
 
     /// Keeps one. It is there as a whole, or not at all.
@@ -86,6 +95,16 @@ impl Spool {
     }
 }
 
+/// Reads one, and nothing that could keep anybody waiting.
+fn read(path: &Utf8Path) -> Result<Kept, String> {
+    let found = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    if !found.is_file() || found.len() > LONGEST {
+        return Err("it is no file of ours".to_owned());
+    }
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +114,7 @@ mod tests {
     fn what_was_kept_is_there_again_in_its_order_and_what_is_broken_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(directory.path()).unwrap().join("spool");
-        let (spool, found) = Spool::open(&dir).unwrap();
+        let (spool, found) = Spool::open(&dir);
         assert!(found.kept.is_empty());
         for what in ["one", "two", "three"] {
             let message = letter("web", what).message;
@@ -103,12 +122,13 @@ mod tests {
         }
         std::fs::write(dir.join("000000000002.json"), "{").unwrap();
         std::fs::write(dir.join("000000000009.new"), "{").unwrap();
-        let (spool, Found { kept, broken }) = Spool::open(&dir).unwrap();
+        std::fs::create_dir(dir.join("old.json")).unwrap();
+        let (spool, Found { kept, broken }) = Spool::open(&dir);
         let whats: Vec<&str> = kept.iter().map(|(_, kept)| &*kept.message.what).collect();
-        assert_eq!((whats, broken.len()), (vec!["one", "three"], 1));
+        assert_eq!((whats, broken.len()), (vec!["one", "three"], 2));
         let message = letter("web", "four").message;
         let path = spool.keep(&Kept { to: "mail".into(), message }).unwrap();
         assert_eq!(path.file_name(), Some("000000000004.json"));
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 3);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 4, "what is not ours stays");
     }
 }

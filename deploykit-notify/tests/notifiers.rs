@@ -145,6 +145,33 @@ fn a_command_reads_the_story_and_its_arguments_are_filled() {
 }
 
 #[test]
+fn what_stands_in_braces_in_the_older_commands_is_left_to_their_shell() {
+    let place = Place::new();
+    let told =
+        place.tell("notify.on_failure = [\"sh\", \"-c\", \"name=ops; echo to ${name} > got\"]\n");
+    assert_eq!((told, place.read("got")), (Ok(()), "to ops\n".to_owned()));
+}
+
+#[test]
+fn no_part_of_a_secret_address_is_shown_when_a_server_repeats_it() {
+    let (url, requests) = serve(&[
+        "404 Not Found\r\nContent-Length: 55\r\n\r\nno /botS3CRETTOKEN99/send, no chat S3CRETCHAT99, really",
+    ]);
+    let place = Place::new();
+    place.write("url", &format!("{url}/botS3CRETTOKEN99/send?chat=S3CRETCHAT99&text={{subject}}"));
+    let told =
+        place.tell("[[notify.to]]\ntype = \"http\"\nurl = { file = \"url\" }\n").unwrap_err();
+    assert!(
+        requests
+            .recv()
+            .unwrap()
+            .0
+            .contains("/botS3CRETTOKEN99/send?chat=S3CRETCHAT99&text=web1%20")
+    );
+    assert_eq!(told, "it answered 404: no /***/send, no chat ***, really");
+}
+
+#[test]
 fn who_cannot_be_told_at_all_says_why_and_keeps_nobody_else_from_being_told() {
     let place = Place::new();
     let application = place.application(

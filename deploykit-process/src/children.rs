@@ -6,6 +6,7 @@ use std::io;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use deploykit_core::process::with_awaited;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::left::signal_one;
@@ -33,11 +34,19 @@ impl Children {
         })
     }
 
+    /// Looks while no child is started that somebody waits for, and says of each whether it is one.
+    fn look<T>(&self, look: impl FnOnce(&dyn Fn(u32) -> bool) -> T) -> T {
+        self.with(|known| {
+            with_awaited(|is_awaited| look(&|pid| known.contains(&pid) || is_awaited(pid)))
+        })
+    }
+
     /// Takes note of the ends of all others, `but` these.
     pub(crate) fn reap_others(&self, but: &dyn Fn(u32) -> bool) {
-        self.with(|known| {
+        self.look(|is_known| {
+            let is_left_alone = |pid| is_known(pid) || but(pid);
             // What each of the others is, is read of those alone: there may be thousands that are known.
-            for row in others(known, but).filter(|row| row.is_dead) {
+            for row in others(&is_left_alone).filter(|row| row.is_dead) {
                 reap(&row);
             }
         });
@@ -46,9 +55,9 @@ impl Children {
     /// Kills all others, and takes note of their ends. Whether there were any: there may be more behind
     /// them. No service may run any more.
     pub fn end_others(&self) -> bool {
-        self.with(|known| {
+        self.look(|is_known| {
             let mut is_any = false;
-            for row in others(known, &|_| false) {
+            for row in others(is_known) {
                 is_any = true;
                 signal_one(&row, Signal::KILL.as_raw());
                 reap(&row);
@@ -58,9 +67,9 @@ impl Children {
     }
 }
 
-fn others(known: &BTreeSet<u32>, but: &dyn Fn(u32) -> bool) -> impl Iterator<Item = Row> {
+fn others(is_left_alone: &dyn Fn(u32) -> bool) -> impl Iterator<Item = Row> {
     let mut children = table::children(std::process::id());
-    children.retain(|pid| !known.contains(pid) && !but(*pid));
+    children.retain(|pid| !is_left_alone(*pid));
     children.into_iter().filter_map(table::row)
 }
 

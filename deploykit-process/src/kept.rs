@@ -267,6 +267,10 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
         self.then.tell_with(instance, news, last_words);
     }
 
+    fn withheld(&self) -> Vec<String> {
+        self.then.withheld()
+    }
+
     fn forget(&self, instance: &str) {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
         self.awaited.forget(instance);

@@ -257,6 +257,10 @@ impl Surroundings for Told {
         }
     }
 
+    fn withheld(&self) -> Vec<String> {
+        self.application.config().own_secret_variables()
+    }
+
     fn over(&self) {
         (self.on_happening)(Happening::Over);
     }

@@ -247,7 +247,7 @@ fn every_global_setting_has_a_note() {
 #[test]
 fn who_is_told_is_told_here_too_and_no_password_is_written() {
     let text = r#"{ "Smtp": "bot:hunter2@mail.example.com:465", "SmtpFrom": "agl@example.com", "Services": [
-        { "Name": "api", "Run": "/r", "Notify": "ops@example.com, https://h/x?w=%what%&m=%urimsg%" },
+        { "Name": "api", "Run": "/r", "Notify": "ops@example.com, https://h/x?w=%what%&m=%urimsg%,https://h/y" },
         { "Name": "db", "Run": "/r", "Notify": "ops@example.com,/bin/echo %name% \"%msg%\",/var/log/agl-notices,%nothing%" }
     ] }"#;
     let result = imported(text);

@@ -11,6 +11,7 @@ use crate::shell::Shell;
 /// `deploykit notify`
 pub(super) fn notify(shell: &Shell, to: &[String]) -> Result<Exit, CliError> {
     let application = shell.application()?;
+    application.learn_secrets();
     let recipients = chosen(application.recipients(), to)?;
     let live = shell.live(false)?;
     let message = application.test_message(&live.ctx);

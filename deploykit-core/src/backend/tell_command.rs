@@ -21,6 +21,8 @@ pub(crate) struct TellCommand {
     command: Argv,
     directory: Utf8PathBuf,
     environment: Environment,
+    /// Placeholders in its arguments are filled.
+    fills: bool,
 }
 
 impl TellCommand {
@@ -28,10 +30,18 @@ impl TellCommand {
         request: &BackendRequest<'_>,
         config: &NotifierConfig,
     ) -> Result<Arc<dyn Notifier>, BoxError> {
+        Ok(Arc::new(Self { fills: true, ..Self::plain(request, config)? }))
+    }
+
+    /// One whose arguments are taken as they stand.
+    pub(crate) fn plain(
+        request: &BackendRequest<'_>,
+        config: &NotifierConfig,
+    ) -> Result<Self, BoxError> {
         let command = config.command.clone().ok_or("it needs a command")?;
         let directory = request.layout.root().to_owned();
         let environment = Environment::inherited(request.config);
-        Ok(Arc::new(Self { name: config.label(), command, directory, environment }))
+        Ok(Self { name: config.label(), command, directory, environment, fills: false })
     }
 }
 
@@ -42,7 +52,11 @@ impl Notifier for TellCommand {
 
     fn send(&self, ctx: &Context, message: &Message) -> Result<(), NotifierError> {
         let as_it_is = |text: &str| text.to_owned();
-        let arguments = self.command.arguments().iter().map(|text| message.fill(text, &as_it_is));
+        let filled = |text: &String| match self.fills {
+            true => message.fill(text, &as_it_is),
+            false => text.clone(),
+        };
+        let arguments = self.command.arguments().iter().map(filled);
         let words = std::iter::once(self.command.program().to_owned()).chain(arguments);
         let words: Vec<String> = words.collect();
         let mut spec = ProcessSpec::new("notify", &words, &self.directory);

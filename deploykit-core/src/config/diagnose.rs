@@ -255,6 +255,9 @@ fn hint_of_missing(table: &str, key: &str) -> Option<String> {
         ("", "repo") => Some("[repo] with url = \"…\" says where the releases come from".into()),
         ("repo", "url") => Some("url = \"https://…\", or the path of a repository".into()),
         (_, "name") => Some("name = \"…\": the unit of the service is called like that".into()),
+        (table, "type") if table.starts_with("notify") => {
+            Some("type = \"mail\", \"http\", \"command\" or \"file\"".into())
+        }
         (_, "type") => Some("type = \"http\", \"tcp\", \"unix\" or \"exec\"".into()),
         _ => None,
     }

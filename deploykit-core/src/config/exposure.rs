@@ -69,6 +69,20 @@ impl Config {
         }
     }
 
+    /// The variables of the environment in which the configuration says that secrets are which deploykit
+    /// itself needs, and no service: those of `[repo]` and `[notify]`.
+    pub fn own_secret_variables(&self) -> Vec<String> {
+        let own = self
+            .secrets()
+            .into_iter()
+            .filter(|(key, _)| key.starts_with("repo.") || key.starts_with("notify."));
+        let variables = own.filter_map(|(_, secret)| match secret {
+            SecretValue::Env(name) => Some(name.clone()),
+            _ => None,
+        });
+        variables.collect()
+    }
+
     /// Every secret, with the key that it stands behind.
     fn secrets(&self) -> Vec<(String, &SecretValue)> {
         let repo = [("repo.token", &self.repo.token), ("repo.password", &self.repo.password)];

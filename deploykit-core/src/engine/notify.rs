@@ -1,5 +1,6 @@
 //! Sending the notices that are owed. The application's lock is free while somebody is told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -66,16 +67,25 @@ impl Application {
             Err(LockError::Held { .. }) => return Ok(()),
             lock => lock?,
         };
-        let state = read_state(&self.layout)?;
         let recipients = self.recipients();
-        for owed in &state.notices.owed {
+        let mut tried = BTreeSet::new();
+        loop {
+            // Others that have found the lock held leave theirs to this one.
+            let state = read_state(&self.layout)?;
+            let is_new = |owed: &&OwedNotice| !tried.contains(&owed.notice.number);
+            let Some(owed) = state.notices.owed.iter().find(is_new) else { return Ok(()) };
             let notice = owed.notice.number;
+            tried.insert(notice);
             let attempt = self.attempt(ctx, &state, owed, &recipients);
             let Attempt { told, failed, is_late, is_cancelled } = attempt;
             let record = match (failed.is_empty(), is_cancelled) {
                 (true, false) => Record::NoticeSent { notice },
                 (true, true) if told.is_empty() => return Ok(()),
-                _ => Record::NoticeFailed { notice, reason: failed.join("; "), told },
+                (true, true) => {
+                    let reason = NotifierError::Cancelled.to_string();
+                    Record::NoticeFailed { notice, reason, told }
+                }
+                (false, _) => Record::NoticeFailed { notice, reason: failed.join("; "), told },
             };
             if !failed.is_empty() {
                 warn_of(ctx, owed, &failed.join("; "));
@@ -86,7 +96,6 @@ impl Application {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// A session for one record.
@@ -125,7 +134,8 @@ impl Application {
             };
             attempt.is_late |= matches!(error, NotifierError::Late { .. });
             // Of one's own command everybody knows which it is.
-            let label = Some(one.label()).filter(|label| !label.starts_with("on_"));
+            let is_own = |label: &str| ["on_failure", "on_recovery"].contains(&label);
+            let label = Some(one.label()).filter(|label| !is_own(label));
             let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
             attempt.failed.push(format!("{label}{}", chain(&error)));
         }

@@ -82,8 +82,12 @@ impl Application {
         ];
         let commands = commands.into_iter().filter_map(|(name, command, on)| {
             let one = NotifierConfig::of_deployments(name, command.as_ref()?, on);
-            let notifier =
-                TellCommand::construct(&request, &one).map_err(|error| error.to_string());
+            // These are older than placeholders: braces in them are a shell's.
+            let notifier: Result<Arc<dyn Notifier>, String> =
+                match TellCommand::plain(&request, &one) {
+                    Ok(notifier) => Ok(Arc::new(notifier)),
+                    Err(error) => Err(error.to_string()),
+                };
             Some((one, notifier))
         });
         let others = config.to.iter().map(|one| {
@@ -95,6 +99,12 @@ impl Application {
             Recipient { config: one, timeout, notifier }
         };
         commands.chain(others).map(recipient).collect()
+    }
+
+    /// Has this application's masker know every secret of the configuration that can be read now: who passes
+    /// on what others write masks it.
+    pub fn learn_secrets(&self) {
+        self.config.teach(self.layout.root(), self.masker());
     }
 
     /// A message that says only that it has arrived.

@@ -1,6 +1,7 @@
 //! Running other programs: an argument list, in a process group of its own, its output line by
 //! line, with a deadline and an end that includes grandchildren.
 
+mod awaited;
 mod end;
 mod error;
 mod identity;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use awaited::with_awaited;
 pub use end::{Ended, end_marked};
 pub use error::ProcessError;
 pub use identity::ProcessId;

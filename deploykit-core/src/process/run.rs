@@ -10,6 +10,7 @@ use camino::Utf8Path;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::Exit;
+use super::awaited::{self, Awaited};
 use super::end::{Ended, Hunt, list, warn_of_left};
 use super::error::ProcessError;
 use super::lines::Tail;
@@ -94,6 +95,8 @@ struct Look {
 struct Running<'a> {
     spec: &'a ProcessSpec,
     child: Child,
+    /// Nobody else takes note of its end.
+    _awaited: Awaited,
     pidfd: OwnedFd,
     family: Family,
     hunt: Hunt,
@@ -118,7 +121,7 @@ impl<'a> Running<'a> {
         command.stdin(if bytes.is_empty() { Stdio::null() } else { Stdio::piped() });
         let mut outputs = Outputs::prepare(spec, &mut command)
             .map_err(|source| failed(spec, "open the output of", source))?;
-        let mut child = spawn(ctx, &mut command)
+        let (mut child, awaited) = spawn(ctx, &mut command)
             .map_err(|source| program::explain(spec.program(), &file, source))?;
         let pidfd = match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
@@ -129,7 +132,8 @@ impl<'a> Running<'a> {
             }
         };
         let family = family(spec, child.id());
-        let mut running = Self { spec, child, pidfd, family, hunt: Hunt::default(), reaped: false };
+        let (hunt, reaped) = (Hunt::default(), false);
+        let mut running = Self { spec, child, _awaited: awaited, pidfd, family, hunt, reaped };
         let feeder = outputs
             .take_pipes(&mut running.child)
             .and_then(|()| Feeder::new(&mut running.child, bytes))
@@ -308,10 +312,10 @@ fn family(spec: &ProcessSpec, group: u32) -> Family {
 
 /// Starts it. A program that was written a moment ago may still be open for writing in a child that
 /// another thread has forked and that has not executed its own program yet: that passes.
-fn spawn(ctx: &Context, command: &mut Command) -> io::Result<Child> {
+fn spawn(ctx: &Context, command: &mut Command) -> io::Result<(Child, Awaited)> {
     let mut tries = 0;
     loop {
-        match command.spawn() {
+        match awaited::spawn(command) {
             Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && tries < 20 => tries += 1,
             result => return result,
         }

@@ -46,6 +46,11 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
         Ok([None, None])
     }
 
+    /// Variables of this process that no service gets: secrets that are meant for this process alone.
+    fn withheld(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Something has happened that somebody may want to know.
     fn tell(&self, instance: &str, news: &News) {
         let _ = (instance, news);
@@ -75,6 +80,10 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
 }
 
 impl<S: Surroundings + ?Sized> Surroundings for Arc<S> {
+    fn withheld(&self) -> Vec<String> {
+        (**self).withheld()
+    }
+
     fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
         (**self).outputs(definition)
     }

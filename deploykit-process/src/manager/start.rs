@@ -67,7 +67,7 @@ pub(super) fn prepare(
     let marker = format!("{}-{:016x}", definition.name(), random());
     let identity = Identity::find(definition.user.as_deref(), definition.group.as_deref());
     let identity = identity.map_err(|error| deploykit_core::chain(&error))?;
-    let mut env = environment(definition, identity.as_ref())?;
+    let mut env = environment(definition, identity.as_ref(), &surroundings.withheld())?;
     // What another manager has told this process is not true of what this one starts.
     env.retain(|(name, _)| name != SCOPE);
     env.push((MARKER.into(), marker.clone().into()));
@@ -150,12 +150,17 @@ pub(crate) fn preflight(definition: &Definition) -> Result<(), ProcessError> {
 fn environment(
     definition: &Definition,
     identity: Option<&Identity>,
+    withheld: &[String],
 ) -> Result<Vec<(OsString, OsString)>, String> {
     let mut env: Vec<(OsString, OsString)> = Vec::new();
     if definition.clean_env {
         env.push(("PATH".into(), PATH.into()));
     } else {
-        let passed = |name: &OsString| !NOT_PASSED_ON.iter().any(|not| name == not);
+        let is_ours = |name: &OsString| {
+            NOT_PASSED_ON.iter().any(|not| name == not)
+                || withheld.iter().any(|not| name == not.as_str())
+        };
+        let passed = |name: &OsString| !is_ours(name);
         env.extend(std::env::vars_os().filter(|(name, _)| passed(name)));
     }
     // Whoever runs as somebody else is not at home here.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use deploykit::supervisor::{Attended, Children};
-use deploykit::{Application, Layout};
+use deploykit::{Application, Layout, config};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::args::ColorWhen;
@@ -62,7 +62,7 @@ pub(super) fn reload(shell: &Shell, children: &Children) {
 pub(super) fn begin(shell: &Shell, application: &Application, children: &Children) {
     let timers = &application.config().timers;
     let (every, layout) = (timers.recover.get(), application.layout().clone());
-    let again = application.clone();
+    let (again, path) = (application.clone(), shell.config_path().ok());
     let run = |arguments: &'static [&'static str]| {
         let (command, children) = (own(shell), children.clone());
         command.map(|mut command| {
@@ -76,9 +76,11 @@ pub(super) fn begin(shell: &Shell, application: &Application, children: &Childre
     std::thread::spawn(move || {
         // A deployment that was broken off, or somebody who could not be told of one.
         let is_open = || {
-            again
-                .state()
-                .is_ok_and(|state| !state.open.is_empty() || !state.notices.owed.is_empty())
+            let is_told = || tells_of_deployments(path.as_deref());
+            let state = again.state();
+            state.is_ok_and(|state| {
+                !state.open.is_empty() || (!state.notices.owed.is_empty() && is_told())
+            })
         };
         loop {
             while is_open() {
@@ -101,6 +103,12 @@ pub(super) fn begin(shell: &Shell, application: &Application, children: &Childre
             look();
         }
     });
+}
+
+/// Whether the configuration as it is now names somebody. Otherwise nobody can be told what is owed.
+fn tells_of_deployments(path: Option<&Utf8Path>) -> bool {
+    let read = path.map(|path| config::read_file_for(path, &deploykit::registry()));
+    read.is_some_and(|read| read.is_ok_and(|read| read.config.notify.tells_of_deployments()))
 }
 
 /// Puts right what was broken off, and says nothing when somebody is at it.

@@ -257,8 +257,9 @@ impl<'a> Up<'a> {
         let Self { supervision, follower, telling, ends, .. } = self;
         let children = supervision.manager().children().clone();
         supervision.end(&|| ends.is_impatient());
-        attend::end_what_is_left(&children);
+        // Its commands may leave something, too.
         telling.end();
+        attend::end_what_is_left(&children);
         follower.end();
     }
 }

@@ -32,7 +32,7 @@ impl Telling {
         application: &Application,
         voice: Voice,
     ) -> Result<(), CliError> {
-        let notices = Notices::begin(application, move |trouble| voice.warn(&trouble));
+        let notices = Notices::begin(application, move |trouble| voice.trouble(&trouble));
         let notices =
             notices.map_err(|error| CliError::of(deploykit::ErrorKind::Failed, &error, None))?;
         let _ = self.0.set(notices);
@@ -44,7 +44,7 @@ impl Telling {
         let (own, root) = (self.clone(), application.layout().root().to_owned());
         let masker = shell.masker.clone();
         let thread = std::thread::Builder::new().name("configuration".into());
-        let follow = move || own.follow(&changes, &path, &root, &masker);
+        let follow = move || own.follow(changes, &path, &root, &masker);
         thread.spawn(follow).map(drop).map_err(failed)
     }
 
@@ -66,9 +66,13 @@ impl Telling {
 
     /// Has a changed configuration say who is told. One that is wrong says nothing; whoever has changed it
     /// hears that from the next command.
-    fn follow(&self, changes: &Changes, path: &Utf8Path, root: &Utf8Path, masker: &Masker) {
+    fn follow(&self, mut changes: Changes, path: &Utf8Path, root: &Utf8Path, masker: &Masker) {
         while changes.wait().is_ok() {
             std::thread::sleep(PAUSE);
+            // A link may lead elsewhere now: that is watched before it is read.
+            if let Ok(new) = Changes::of(path) {
+                changes = new;
+            }
             let builder = Application::at(root).registry(deploykit::registry());
             let read = builder.config_file(path).masker(masker.clone()).open();
             if let (Ok(application), Some(notices)) = (read, self.0.get()) {
@@ -78,23 +82,26 @@ impl Telling {
     }
 }
 
-/// The changes of a file.
+/// The changes of a file, and of what it leads to, where it is a link.
 #[derive(Debug)]
 struct Changes {
     watch: OwnedFd,
-    name: String,
+    names: Vec<String>,
 }
 
 impl Changes {
     fn of(path: &Utf8Path) -> std::io::Result<Self> {
         let watch = inotify::init(CreateFlags::CLOEXEC)?;
-        let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        let (dir, name) =
-            (path.parent().ok_or_else(none)?, path.file_name().ok_or_else(none)?.to_owned());
-        let dir = if dir.as_str().is_empty() { Utf8Path::new(".") } else { dir };
-        let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO;
-        inotify::add_watch(&watch, dir.as_std_path(), flags)?;
-        Ok(Self { watch, name })
+        let mut names = Vec::new();
+        let real = path.canonicalize_utf8().ok();
+        for one in std::iter::once(path).chain(real.as_deref()) {
+            let (Some(dir), Some(name)) = (one.parent(), one.file_name()) else { continue };
+            let dir = if dir.as_str().is_empty() { Utf8Path::new(".") } else { dir };
+            let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::CREATE;
+            inotify::add_watch(&watch, dir.as_std_path(), flags)?;
+            names.push(name.to_owned());
+        }
+        Ok(Self { watch, names })
     }
 
     /// Waits until it is written, or another one is put in its place.
@@ -103,7 +110,9 @@ impl Changes {
         let mut events = inotify::Reader::new(&self.watch, &mut buffer);
         loop {
             let event = events.next()?;
-            let is_it = |found: &std::ffi::CStr| found.to_bytes() == self.name.as_bytes();
+            let is_it = |found: &std::ffi::CStr| {
+                self.names.iter().any(|name| found.to_bytes() == name.as_bytes())
+            };
             if event.file_name().is_some_and(is_it) {
                 return Ok(());
             }

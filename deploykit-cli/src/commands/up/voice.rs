@@ -4,6 +4,7 @@ use deploykit::{Masker, Timestamp};
 
 use super::follow::Follower;
 use crate::render::error::warning;
+use crate::render::json;
 use crate::render::paint::Paint;
 use crate::render::time::local;
 use crate::shell::Shell;
@@ -45,6 +46,15 @@ impl Voice {
             let text = warning(message, self.paint, &self.masker);
             self.follower.say(&format!("{}{text}", self.time()));
         }
+    }
+
+    /// The same of what programs want to know, too.
+    pub(super) fn trouble(&self, message: &str) {
+        if self.is_json {
+            let value = serde_json::json!({ "trouble": message });
+            return self.follower.tell(&json::line(&value, &self.masker));
+        }
+        self.warn(message);
     }
 
     fn time(&self) -> String {

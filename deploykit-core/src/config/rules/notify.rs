@@ -3,7 +3,8 @@
 use super::Rules;
 use super::health::wrong_url;
 use super::kinds::{Kind, Kinds, unique_name};
-use crate::config::{Config, EnvValue, NotifierConfig, SmtpConfig, SmtpTls};
+use crate::config::{Argv, Config, EnvValue, NotifierConfig, SmtpConfig, SmtpTls};
+use crate::message::{PLACEHOLDERS, Topic};
 
 /// Those that are built in.
 const BUILT_IN: Kinds = Kinds {
@@ -59,7 +60,8 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
 fn server(rules: &mut Rules<'_>, smtp: &SmtpConfig) {
     let at = |key| ["notify", "smtp", key];
     let is_host = |c: char| c.is_alphanumeric() || "-._:".contains(c);
-    if smtp.host.is_empty() || !smtp.host.chars().all(is_host) {
+    let has_port = smtp.host.matches(':').count() == 1;
+    if smtp.host.is_empty() || has_port || !smtp.host.chars().all(is_host) {
         let hint = "the port stands in `port`";
         rules.wrong(&at("host"), "it is the name or the address of a host", Some(hint));
     }
@@ -87,8 +89,27 @@ fn values(rules: &mut Rules<'_>, path: &[&str], to: &NotifierConfig) {
     if let Some(timeout) = to.timeout {
         rules.longer_than_nothing(&at("timeout"), timeout);
     }
-    if to.name.as_ref().is_some_and(|name| name.trim().is_empty()) {
-        rules.wrong(&at("name"), "it must not be empty", None);
+    match to.name.as_deref() {
+        Some(name) if name.trim().is_empty() => {
+            rules.wrong(&at("name"), "it must not be empty", None);
+        }
+        Some(name) if name.chars().any(char::is_control) => {
+            rules.wrong(&at("name"), "it must not contain control characters", None);
+        }
+        Some(name @ ("on_failure" | "on_recovery")) => {
+            rules.wrong(&at("name"), format!("{name:?} is the command of that name"), None);
+        }
+        _ => {}
+    }
+    if let Some(index) = to.on.iter().position(|topic| *topic == Topic::Test) {
+        let index = index.to_string();
+        let hint = "`deploykit notify` sends a test to everybody";
+        rules.wrong(&[path, &["on", &index]].concat(), "nothing is told of that", Some(hint));
+    }
+    if to.command.as_ref().is_some_and(is_open_to_others) {
+        let why = "the shell would run what a service writes, in the place of a placeholder";
+        let hint = "[\"sh\", \"-c\", \"… \\\"$1\\\"\", \"sh\", \"{subject}\"]";
+        rules.wrong(&at("command"), why, Some(hint));
     }
     for (index, address) in to.to.iter().enumerate() {
         if let Some(why) = wrong_address(address) {
@@ -142,6 +163,15 @@ fn services(rules: &mut Rules<'_>, path: &[&str], to: &NotifierConfig, config: &
     }
 }
 
+/// Whether it is the script of a shell in which placeholders stand.
+fn is_open_to_others(command: &Argv) -> bool {
+    let name = command.program().rsplit('/').next().unwrap_or_default();
+    let is_shell = ["sh", "bash", "dash", "zsh", "ksh"].contains(&name);
+    let [option, script, ..] = command.arguments() else { return false };
+    let has_placeholder = PLACEHOLDERS.iter().any(|one| script.contains(&format!("{{{one}}}")));
+    is_shell && option.starts_with('-') && option.contains('c') && has_placeholder
+}
+
 /// Why this is no address of a mail, with or without a name before it. Whether somebody has it, only its
 /// server knows.
 fn wrong_address(text: &str) -> Option<&'static str> {
@@ -154,7 +184,8 @@ fn wrong_address(text: &str) -> Option<&'static str> {
     };
     let parts = address.rsplit_once('@').filter(|(local, host)| {
         let is_plain = |c: char| !c.is_whitespace() && !"<>,;\"".contains(c);
-        !local.is_empty() && !host.is_empty() && address.chars().all(is_plain)
+        let has_dots = local.contains("..") || local.starts_with('.') || local.ends_with('.');
+        !local.is_empty() && !has_dots && !host.is_empty() && address.chars().all(is_plain)
     });
     parts.is_none().then_some("it is not the address of a mail")
 }
@@ -168,7 +199,9 @@ mod tests {
         for good in ["a@b", "a.b+c@mail.example.org", "The Team <a@b>", "x@[::1]"] {
             assert_eq!(wrong_address(good), None, "{good}");
         }
-        for bad in ["", "a", "@b", "a@", "a b@c", "a@b, c@d", "<a@b", "Team <a>", "a@b\n"] {
+        for bad in [
+            "", "a..b@c", ".a@b", "a", "@b", "a@", "a b@c", "a@b, c@d", "<a@b", "Team <a>", "a@b\n",
+        ] {
             assert!(wrong_address(bad).is_some(), "{bad}");
         }
     }

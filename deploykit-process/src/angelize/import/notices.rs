@@ -24,6 +24,23 @@ enum Target {
     File(String),
 }
 
+impl Target {
+    /// By what it is told from others where it has no name.
+    fn place(&self) -> String {
+        match self {
+            Self::Mail(address) => format!("mail {address}"),
+            Self::Url(url) => {
+                let host = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+                format!("http {}", host.split(['?', '#']).next().unwrap_or_default())
+            }
+            Self::Command(words) => {
+                format!("command {}", words.first().map_or("", String::as_str))
+            }
+            Self::File(path) => format!("file {path}"),
+        }
+    }
+}
+
 /// Writes who is told. `names` are what the services are called here, in their order.
 pub(super) fn write(
     settings: &AngelizeSettings,
@@ -39,8 +56,15 @@ pub(super) fn write(
     }
     let has_mail = told.keys().any(|target| matches!(target, Target::Mail(_)));
     server(&settings.globals, has_mail, lines, notes);
+    // Those of one host, or of one program, would go by one name.
+    let mut named = BTreeMap::new();
     for (target, of) in told {
         lines.table("notify.to");
+        let number = named.entry(target.place()).or_insert(0);
+        *number += 1;
+        if *number > 1 {
+            lines.text("name", &format!("{} {number}", target.place()));
+        }
         match target {
             Target::Mail(address) => {
                 lines.text("type", "mail");
