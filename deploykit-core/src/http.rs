@@ -2,7 +2,6 @@
 //! has a client of its own, which streams.)
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::io::{self, Read as _};
 use std::time::Duration;
 
@@ -99,22 +98,13 @@ impl HttpError {
     }
 
     fn of(error: &ureq::Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            let inner_text = inner.to_string();
-            if !text.contains(&inner_text) {
-                text = format!("{text}: {inner_text}");
-            }
-            cause = inner.source();
-        }
         let kind = match error {
             ureq::Error::Timeout(_) => HttpErrorKind::Late,
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => HttpErrorKind::Unreachable,
             ureq::Error::Io(error) if !is_wrong(error) => HttpErrorKind::Unreachable,
             _ => HttpErrorKind::Wrong,
         };
-        Self { kind, text }
+        Self { kind, text: chain(error) }
     }
 }
 

@@ -42,7 +42,7 @@ pub use registry::{
     BackendRequest, CheckConstructor, Complaint, Constructor, NotifierConstructor, Registry,
     RegistryError, ServiceRule,
 };
-pub use secret::{MASK, Masker, Secret};
+pub use secret::{MASK, Masker, Secret, percent_encoded};
 pub use secret_source::{SecretError, read_secret};
 pub use state::{Actor, Layout, Outcome, Request};
 pub use step::Step;

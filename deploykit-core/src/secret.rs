@@ -142,7 +142,12 @@ fn replace_with_neighbours(text: &str, form: &str, beside: usize) -> String {
     replaced
 }
 
-fn percent_encoded(text: &str) -> String {
+/// A text as it stands in a URL: everything but letters, digits and `-._~` is encoded.
+///
+/// ```
+/// assert_eq!(deploykit_core::percent_encoded("a b&ü"), "a%20b%26%C3%BC");
+/// ```
+pub fn percent_encoded(text: &str) -> String {
     use std::fmt::Write as _;
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use deploykit_core::http::{
 use deploykit_core::traits::{BoxError, Notifier, NotifierError};
 use deploykit_core::{
     BackendRequest, Context, Interrupted, Masker, Message, Secret, chain, interruptible,
-    read_secret,
+    percent_encoded, read_secret,
 };
 
 use crate::seconds;
@@ -82,7 +81,8 @@ impl Http {
             }
         };
         let within = ctx.remaining().unwrap_or(LONGEST);
-        let mut request = HttpRequest::new(&*self.method, message.fill(&url, &percent), within);
+        let mut request =
+            HttpRequest::new(&*self.method, message.fill(&url, &percent_encoded), within);
         request.headers = read_headers(&self.send, &self.app, &maskers)?;
         if self.method != "GET" {
             request.body = match &self.body {
@@ -104,7 +104,7 @@ impl Http {
                 let quoted = serde_json::Value::from(text).to_string();
                 quoted[1..quoted.len() - 1].to_owned()
             }
-            Encoding::Form => percent(text),
+            Encoding::Form => percent_encoded(text),
             Encoding::Plain => text.to_owned(),
         }
     }
@@ -178,17 +178,4 @@ fn encoding(send: &BTreeMap<String, EnvValue>) -> Encoding {
         Some(EnvValue::Plain(kind)) if kind.contains("urlencoded") => Encoding::Form,
         Some(_) => Encoding::Plain,
     }
-}
-
-/// As it stands in a URL.
-fn percent(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

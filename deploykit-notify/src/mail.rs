@@ -1,6 +1,5 @@
 //! The notifier `mail`: over SMTP.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -90,7 +89,7 @@ impl Mail {
             let certificate = Certificate::from_pem(&pem).map_err(|error| failed(&error))?;
             builder = builder.add_root_certificate(certificate);
         }
-        builder.build_rustls().map_err(|error| in_words(&error))
+        builder.build_rustls().map_err(|error| chain(&error))
     }
 
     fn compose(&self, message: &Message) -> Result<lettre::Message, String> {
@@ -129,26 +128,12 @@ impl Notifier for Mail {
         match interruptible(ctx, within, move || transport.send(&mail).map(drop)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.is_timeout() => Err(late()),
-            Ok(Err(error)) => Err(refused(format!("{}: {}", self.server.host, in_words(&error)))),
+            Ok(Err(error)) => Err(refused(format!("{}: {}", self.server.host, chain(&error)))),
             Err(Interrupted::Cancelled(_)) => Err(NotifierError::Cancelled),
             Err(Interrupted::Late) => Err(late()),
             Err(error) => Err(refused(chain(&error))),
         }
     }
-}
-
-/// The error with its causes, each once.
-fn in_words(error: &lettre::transport::smtp::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 fn one_line(text: &str) -> String {

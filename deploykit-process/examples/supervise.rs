@@ -13,7 +13,7 @@ use deploykit_process::{Definition, Manager, Quiet};
 const LONG: Duration = Duration::from_secs(120);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    restarts(200)?;
+    restarts(1000)?;
     many(1000)?;
     idle(100)
 }

@@ -111,8 +111,10 @@ impl Peer for Ours {
             repo.url()
         );
         for Service { name, script, .. } in services {
+            // The others compress nothing.
             text.push_str(&format!(
-                "[[service]]\nname = {name:?}\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\nstable_after = \"1s\"\n"
+                "[[service]]\nname = {name:?}\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\nstable_after = \"1s\"\n\
+                 logs.compress = false\n"
             ));
         }
         std::fs::create_dir_all(directory.join("app"))?;
