@@ -14,22 +14,27 @@ use serde_json::json;
 /// says is handed over, and nobody waits for anything.
 ///
 /// ```no_run
-/// use std::sync::Arc;
 /// use std::time::Duration;
 ///
 /// use deploykit::supervisor::{Happening, Supervision};
 /// use deploykit::{Application, notify::Notices};
 ///
 /// let application = Application::at("/srv/app").registry(deploykit::registry()).open()?;
-/// let notices = Arc::new(Notices::begin(&application, |trouble| eprintln!("{trouble}"))?);
-/// let told = Arc::clone(&notices);
-/// let supervision = Supervision::begin(&application, None, move |what| {
-///     if let Happening::News { instance, news, last_words } = what {
-///         told.happened(&instance, &news, last_words);
-///     }
-/// })?;
+/// let (sender, happened) = std::sync::mpsc::channel();
+/// let supervision =
+///     Supervision::begin(&application, None, move |what| drop(sender.send(what)))?;
+/// // Nobody else supervises the application now: what another one has not told is told here.
+/// let notices = Notices::begin(&application, |trouble| eprintln!("{trouble}"))?;
 /// supervision.start_active(&application)?;
-/// // …
+/// for what in happened {
+///     match what {
+///         Happening::News { instance, news, last_words } => {
+///             notices.happened(&instance, &news, last_words);
+///         }
+///         Happening::EndAsked | Happening::Over => break,
+///         _ => {}
+///     }
+/// }
 /// supervision.end(&|| false);
 /// notices.end(Duration::from_secs(5));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -56,7 +61,7 @@ impl Notices {
     /// itself.
     ///
     /// # Errors
-    /// When what could not be told before cannot be looked at, or no thread is left.
+    /// When no thread or no descriptor is left.
     pub fn begin(
         application: &Application,
         on_trouble: impl Fn(String) + Send + Sync + 'static,
@@ -99,7 +104,7 @@ impl Notices {
         let (layout, masker, host) = (self.layout.clone(), self.masker.clone(), self.host.clone());
         self.outbox.tell(move || {
             let release = active(&layout);
-            Some(told.letter(&layout, &masker, host, release.as_deref(), &last_words))
+            told.letter(&layout, &masker, host, release.as_deref(), &last_words)
         });
     }
 

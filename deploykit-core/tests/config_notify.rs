@@ -84,7 +84,6 @@ fn shown<const N: usize>(cases: [(String, &str, &str, &str); N]) {
 #[test]
 fn every_mistake_of_somebody_who_is_told_is_shown_in_its_place() {
     let mail = to("mail", "to = [\"a@b.c\"]");
-    let twice = format!("{}{}", to("file", "path = \"x\""), to("file", "path = \"x\""));
     let url = "url = \"https://h/\"\n";
     shown([
         (
@@ -142,7 +141,44 @@ fn every_mistake_of_somebody_who_is_told_is_shown_in_its_place() {
             "is not the name of a header",
             "",
         ),
+    ]);
+}
+
+#[test]
+fn every_mistake_of_what_is_told_and_how_is_shown_in_its_place() {
+    let twice = format!("{}{}", to("file", "path = \"x\""), to("file", "path = \"x\""));
+    shown([
         (to("file", "path = \"\""), "\"\"", "it is not the path of a file", ""),
+        (
+            to("file", "path = \"x\"\non = [\"recovered\", \"test\"]"),
+            "\"test\"",
+            "nothing is told of that",
+            "`deploykit notify` sends a test",
+        ),
+        (
+            to("file", "path = \"x\"\nname = \"on_failure\""),
+            "\"on_failure\"",
+            "is the command of that name",
+            "",
+        ),
+        (
+            to("file", "path = \"x\"\nname = \"a\\u001Bb\""),
+            "\"a\\u001Bb\"",
+            "must not contain control characters",
+            "",
+        ),
+        (
+            to("command", "command = [\"/bin/sh\", \"-ec\", \"echo {what}\"]"),
+            "[\"/bin/sh\", \"-ec\", \"echo {what}\"]",
+            "the shell would run what a service writes",
+            "{subject}",
+        ),
+        (
+            "[[notify.to]]\npath = \"x\"\n".to_owned(),
+            "[[notify.to]]",
+            "`type` is missing",
+            "type = \"mail\", \"http\", \"command\" or \"file\"",
+        ),
         (to("file", "path = \"x\"\non = [\"exited\"]"), "\"exited\"", "cannot be \"exited\"", ""),
         (
             to(

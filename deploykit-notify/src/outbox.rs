@@ -33,8 +33,8 @@ pub enum OutboxError {
     System(#[from] std::io::Error),
 }
 
-/// Makes a letter; nothing, when there is nothing to tell.
-type Make = Box<dyn FnOnce() -> Option<Letter> + Send>;
+/// Makes a letter.
+type Make = Box<dyn FnOnce() -> Letter + Send>;
 
 enum Order {
     Tell(Make),
@@ -57,7 +57,7 @@ enum Order {
 /// let application = Application::at("/srv/app").registry(registry).open()?;
 /// let outbox = Outbox::open(&application, |trouble| eprintln!("{trouble}"))?;
 /// let message = application.test_message(&Context::new()?);
-/// outbox.tell(move || Some(Letter { message, service: None }));
+/// outbox.tell(move || Letter { message, service: None });
 /// outbox.end(Duration::from_secs(5));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -111,7 +111,7 @@ impl Outbox {
     }
 
     /// Has something told. `make` is called in another thread, and may take its time.
-    pub fn tell(&self, make: impl FnOnce() -> Option<Letter> + Send + 'static) {
+    pub fn tell(&self, make: impl FnOnce() -> Letter + Send + 'static) {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -160,10 +160,8 @@ impl Office {
             match order {
                 Ok(Order::Tell(make)) => {
                     self.waiting.fetch_sub(1, Ordering::Relaxed);
-                    if let Some(letter) = make() {
-                        let now = self.hold.take(letter, Instant::now(), self.time);
-                        now.into_iter().for_each(|letter| self.send(&letter));
-                    }
+                    let now = self.hold.take(make(), Instant::now(), self.time);
+                    now.iter().for_each(|letter| self.send(letter));
                     self.tell_dropped();
                 }
                 Ok(Order::Renew(recipients, time)) => self.renew(recipients, time),

@@ -64,8 +64,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// The number of the last one.
     last: u64,
-    /// How many were dropped since somebody was told.
-    dropped: u64,
+    /// Some were dropped since somebody was told.
+    has_dropped: bool,
     /// There is a thread that tells.
     is_told: bool,
     /// How often in a row it failed.
@@ -102,7 +102,7 @@ impl Queue {
             recipient,
             waiting: VecDeque::new(),
             last: 0,
-            dropped: 0,
+            has_dropped: false,
             is_told: false,
             failures: 0,
             is_aside: false,
@@ -138,13 +138,12 @@ impl Queue {
             && let Some(oldest) = state.waiting.pop_front()
         {
             // Once for as long as it lasts.
-            if state.dropped == 0 {
+            if !std::mem::replace(&mut state.has_dropped, true) {
                 let (label, subject) = (state.recipient.label(), oldest.message.subject());
                 (self.0.on_trouble)(format!(
                     "{label}: {WAITING} notices wait already; the oldest are dropped: {subject}"
                 ));
             }
-            state.dropped += 1;
             oldest.done();
         }
         self.0.changed.notify_all();
@@ -215,7 +214,7 @@ impl Queue {
             match told {
                 Ok(()) => {
                     state.failures = 0;
-                    if std::mem::take(&mut state.dropped) > 0 {
+                    if std::mem::take(&mut state.has_dropped) {
                         (self.0.on_trouble)(format!("{} is told again", recipient.label()));
                     }
                     waiting.done();

@@ -35,7 +35,7 @@ fn tell(outbox: &Outbox, place: &Place, what: &str) {
     let mut message = message(&place.root());
     message.what = what.to_owned();
     message.at = deploykit_core::Timestamp::now();
-    outbox.tell(move || Some(Letter { message, service: Some("web".into()) }));
+    outbox.tell(move || Letter { message, service: Some("web".into()) });
 }
 
 fn waiting(place: &Place) -> usize {
