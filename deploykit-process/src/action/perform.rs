@@ -124,6 +124,8 @@ fn start(command: &[String], around: &Around) -> Result<Spawned, String> {
         stdout: dup(&around.outputs[0]),
         stderr: dup(&around.outputs[1]),
         groups: around.group.as_ref().and_then(|group| group.entrances().ok()).unwrap_or_default(),
+        sockets: Vec::new(),
+        is_bound: false,
     };
     around.children.with(|known| {
         let spawned = spawn(&launch).map_err(|error| chain(&error))?;

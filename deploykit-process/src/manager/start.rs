@@ -110,6 +110,8 @@ pub(super) fn start(
         stdout,
         stderr,
         groups,
+        sockets: Vec::new(),
+        is_bound: false,
     };
     let spawned = spawn(&launch).map_err(|error| match process::preflight(&spec) {
         Err(error) => in_words(error),
