@@ -38,7 +38,7 @@ fn services_are_listed_with_what_is_to_run() {
     assert_eq!((web.name.as_str(), web.count, web.ready), ("web", Some(3), Ready::Notify));
     assert_eq!(web.directives["Service"]["Nice"], "5");
     assert_eq!(web.limits.open_files, 65_536);
-    assert_eq!(worker.on_deploy, OnDeploy::Reload);
+    assert_eq!(worker.on_deploy, Some(OnDeploy::Reload));
     assert_eq!(config.systemd.manager, Some(ManagerKind::System));
 }
 
@@ -110,7 +110,24 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         (&up("ready = \"line\""), "it needs `ready_line` beside it"),
         (&up("ready_delay = \"2s\""), "nothing asks for it"),
         (&up("restart_delay = \"2m\""), "longer than `restart_delay_max`"),
-        (&up("listen = [\"8080\"]"), "`deploykit up` does not do this, but systemd does"),
+        (&up("reload = [\"x\"]"), "`deploykit up` does not do this, but systemd does"),
+        (&up("listen = [\"8080\"]"), "nobody could tell when the new one is ready"),
+        (&up("on_deploy = \"rolling\""), "nobody could tell when the new one is ready"),
+        (&up("ready = \"notify\"\nlisten = [\"80\", \"80\"]"), "it is listened on already"),
+        (
+            &up(
+                "ready = \"notify\"\nlisten = [\"80\"]\n[[service]]\nname = \"a\"\ncommand = [\"a\"]\n\
+                 ready = \"notify\"\nlisten = [\"80\"]",
+            ),
+            "`service[1].listen[0]`: it is listened on already",
+        ),
+        (&up("ready = \"notify\"\nlisten = [\"808{instance}\"]"), "it needs `count`"),
+        (&up("ready = \"exit\"\nlisten = [\"80\"]"), "it does its work once"),
+        (&service("on_deploy = \"hand-over\""), "systemd does not do this"),
+        (
+            "service = { on_deploy = \"hand-over\", restart = [\"x\"] }",
+            "only what `deploykit up` runs",
+        ),
         (&up("no_restart_codes = [256]"), "a whole number from 0 to 255"),
         (&service("essential = true"), "systemd does not do this, but `deploykit up` does"),
         (&service("ready = \"line\"\nready_line = \"x\""), "systemd does not do this"),
@@ -126,7 +143,7 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
         (&service("[[service]]\nname = \"web\"\ncommand = [\"b\"]"), "another service called"),
         (&service("").replace("\"web\"", "\"a@b\""), "neither `@` nor a dot"),
         (&service("count = 0"), "at least 1"),
-        (&service("count = 2\nlisten = [\"8080\"]"), "every instance needs one of its own"),
+        (&service("count = 2\nlisten = [\"8080\"]"), "systemd opens one for every instance"),
         (&service("listen = [\"h:80\"]"), "it is a port, address:port"),
         (&service("umask = \"0999\""), "octal"),
         (&service("stop_signal = \"term\""), "there is no such signal"),

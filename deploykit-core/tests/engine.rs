@@ -448,10 +448,13 @@ fn new_instances_that_do_not_get_ready_never_touch_the_old_ones() {
     app.fakes.take_calls();
     let report = deploy(&app, 2);
     assert!(matches!(report.outcome, Some(Outcome::Failed { .. })), "{report:?}");
-    assert_eq!(app.fakes.take_calls().last().unwrap(), "prepare 02");
+    let calls = app.fakes.take_calls();
+    assert_eq!(calls[calls.len() - 2..], ["prepare 02", "abort 2"]);
     assert_eq!(active(&app), Some(digest(1)));
+    assert_eq!(releases(&app.open()), ["02 bad", "01* confirmed"], "a timer would try it again");
     app.fakes.world().broken_services.clear();
-    serve(&app, 2);
+    let again = DeployRequest::latest().retry(true);
+    assert!(deploy_with(&app, &again).unwrap().is_success());
     let calls = app.fakes.take_calls();
     assert_eq!(calls[calls.len() - 2..], ["prepare 02", "commit 02"]);
 }

@@ -33,7 +33,7 @@ fn killed(app: &FakeApp, one: &ReleaseId, two: &ReleaseId, more: &[Record]) {
     let holder = Holder::current(Timestamp::now(), ann(), "rollback");
     let lock = Lock::acquire(&ctx, layout, holder, std::time::Duration::ZERO).unwrap();
     let mut journal = Journal::open(layout, &lock, 500).unwrap();
-    let token = format!("{} {one}", digest(1));
+    let token = "3".to_owned();
     app.fakes.world().prepared.insert(token.clone(), one.clone());
     let source = format!("git:{}", digest(1)).parse().unwrap();
     let from = Some(two.clone());
@@ -74,7 +74,7 @@ fn recover(app: &FakeApp) -> Vec<String> {
 fn what_was_prepared_before_the_activation_is_aborted() {
     let (app, one, two) = serving_two();
     killed(&app, &one, &two, &[]);
-    assert_eq!(recover(&app), ["abort 01"]);
+    assert_eq!(recover(&app), ["abort 3"]);
     assert_eq!(app.fakes.world().serving, Some(two));
 }
 

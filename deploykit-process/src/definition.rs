@@ -45,6 +45,13 @@ pub struct Definition {
     /// at where there are none: one that uses more is started anew.
     #[serde(default)]
     pub amounts: Amounts,
+    /// The sockets that it is given: ports, `address:port`, or paths. They are opened once, and shared by
+    /// all that listen there.
+    #[serde(default)]
+    pub listen: Vec<String>,
+    /// It is started anew beside the one that runs, which ends when the new one is ready.
+    #[serde(default)]
+    pub hands_over: bool,
     /// It starts when everything of a lower level is up, and ends before that.
     pub level: u32,
     /// It starts when these services are up, and ends before them.
@@ -120,6 +127,8 @@ impl Definition {
             umask: 0o027,
             limits: Limits::default(),
             amounts: Amounts::default(),
+            listen: Vec::new(),
+            hands_over: false,
             level: 0,
             needs: Vec::new(),
             after: Vec::new(),

@@ -65,6 +65,8 @@ pub fn describe(
         one.needs.clone_from(&spec.requires);
         one.after.clone_from(&spec.after);
         one.clean_env = spec.clean_env;
+        one.listen = spec.listen.iter().map(|address| fill(address)).collect();
+        one.hands_over = spec.on_deploy(false).overlaps();
         one.level = spec.level;
         one.essential = spec.essential;
         one.logs = log_policy(spec);
@@ -243,9 +245,8 @@ fn owner(root: &Utf8Path) -> Option<String> {
 fn refuse(spec: &ServiceSpec) -> Result<(), Undescribed> {
     let limits = &spec.limits;
     let wanted = [
-        (!spec.listen.is_empty(), "`listen`"),
         (spec.watchdog.is_some(), "`watchdog`"),
-        (spec.on_deploy == OnDeploy::Reload, "`on_deploy = \"reload\"`"),
+        (spec.on_deploy == Some(OnDeploy::Reload), "`on_deploy = \"reload\"`"),
         (!spec.directives.is_empty(), "`directives`"),
         (!spec.network.allow.is_empty() || !spec.network.deny.is_empty(), "`network`"),
         (matches!(limits.stack, Some(Threshold::Percent(_))), "a share as `limits.stack`"),

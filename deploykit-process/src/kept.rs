@@ -1,6 +1,7 @@
 //! Keeping what services write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,10 +18,12 @@ use crate::action::Does;
 use crate::awaited::Awaited;
 use crate::definition::Definition;
 use crate::log::{
-    Collector, Echo, Listing, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog, Stream,
+    Collector, Echo, End, Listing, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog,
+    Stream,
 };
 use crate::machine::News;
 use crate::manager::Surroundings;
+use crate::spawn::Identity;
 
 /// So long the last lines of a process that has ended are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -37,7 +40,8 @@ pub struct Kept<S> {
     /// The files that were there at the beginning, and the logs that have been opened since: of the others
     /// nobody has changed anything.
     begin: Mutex<(Listing, BTreeSet<String>)>,
-    awaited: Awaited,
+    /// Where the pipes have names, by which whoever comes after this process finds them again.
+    named: Option<Utf8PathBuf>,
     then: Arc<S>,
 }
 
@@ -117,8 +121,10 @@ impl LastWords {
 struct Log {
     file: SharedLog,
     policy: LogPolicy,
-    /// The standard error of its present process, or of the last one.
+    /// The standard error of the process that was started last.
     errors: Option<Arc<Pipe>>,
+    /// A line of that process that is waited for.
+    awaited: Awaited,
 }
 
 impl Log {
@@ -149,13 +155,21 @@ impl<S: LogKeeper + 'static> Kept<S> {
         std::fs::create_dir_all(&dir)
             .map_err(|source| LogError::Open { path: dir.clone(), source })?;
         let told = Arc::clone(&then);
-        let awaited = Awaited::default();
-        let collector = Collector::start(move |event| told.log_event(&event))?
-            .with_echo(Some(awaited.beside(echo)));
+        let collector = Collector::start(move |event| told.log_event(&event))?.with_echo(echo);
         let listing =
             Listing::read(&dir).map_err(|source| LogError::Open { path: dir.clone(), source })?;
         let begin = Mutex::new((listing, BTreeSet::new()));
-        Ok(Self { dir, collector, logs: Mutex::default(), begin, awaited, then })
+        Ok(Self { dir, collector, logs: Mutex::default(), begin, named: None, then })
+    }
+
+    /// The same; but the pipes have names in this directory. Each is held open by the process that writes to
+    /// it, at both ends: what that writes is not lost, and does not end it, when this process is killed, and
+    /// whoever comes next goes on reading.
+    #[must_use]
+    pub(crate) fn named(self, dir: impl Into<Utf8PathBuf>) -> Self {
+        let dir = dir.into();
+        self.collector.put_right(&dir, &self.dir);
+        Self { named: Some(dir), ..self }
     }
 
     /// The last lines that an instance has written to its standard error.
@@ -179,17 +193,18 @@ impl<S: LogKeeper + 'static> Kept<S> {
         definition: &Definition,
         log: Option<&SharedLog>,
         stream: Stream,
+        (marker, awaited): (&str, &Awaited),
     ) -> Result<(Option<OwnedFd>, Option<Pipe>), LogError> {
-        let failed = |source: io::Error| LogError::Collect { source };
         let policy = &definition.logs;
         match (if stream == Stream::Err { &policy.stderr } else { &policy.stdout }, log) {
             (Sink::Log, Some(log)) => {
-                let pipe = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()));
-                let (from, to) = pipe?;
-                Ok((Some(to), Some(self.collector.add(from, stream, log)?)))
+                let Ends { from, to, name } = self.ends(marker, stream, definition)?;
+                let end = End { pipe: from, name };
+                let pipe = self.collector.add_end(end, stream, log, awaited.clone())?;
+                Ok((Some(to), Some(pipe)))
             }
             (Sink::File(path), _) => {
-                let mut options = std::fs::File::options();
+                let mut options = File::options();
                 options.append(true).create(true).mode(0o640);
                 let file = options
                     .open(path)
@@ -198,6 +213,52 @@ impl<S: LogKeeper + 'static> Kept<S> {
             }
             _ => Ok((None, None)),
         }
+    }
+
+    /// A pipe for the output of a process.
+    fn ends(
+        &self,
+        marker: &str,
+        stream: Stream,
+        definition: &Definition,
+    ) -> Result<Ends, LogError> {
+        if let Some(dir) = &self.named {
+            let name = pipe_name(dir, marker, stream);
+            // Not every file system has such files.
+            if let Ok((from, to)) = fifo(&name, definition) {
+                return Ok(Ends { from, to, name: Some(name) });
+            }
+        }
+        let pipe = pipe_with(PipeFlags::CLOEXEC);
+        let (from, to) = pipe.map_err(|error| LogError::Collect { source: error.into() })?;
+        Ok(Ends { from, to, name: None })
+    }
+
+    /// Goes on reading what a process writes that another one has started.
+    fn adopt_outputs(&self, definition: &Definition, marker: &str) -> Result<(), LogError> {
+        let Some(dir) = &self.named else { return Ok(()) };
+        let (name, policy) = (definition.name(), &definition.logs);
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = logs.remove(&name);
+        let awaited = Awaited::default();
+        let (mut file, mut errors) = (known.map(|log| log.file), None);
+        for stream in [Stream::Out, Stream::Err] {
+            let name = pipe_name(dir, marker, stream);
+            let Ok(pipe) = open_to_read(&name) else { continue };
+            let log = match &file {
+                Some(log) => log.clone(),
+                None => file.insert(self.open(&definition.name(), policy)?).clone(),
+            };
+            let end = End { pipe, name: Some(name) };
+            let pipe = self.collector.add_end(end, stream, &log, awaited.clone())?;
+            if stream == Stream::Err {
+                errors = Some(Arc::new(pipe));
+            }
+        }
+        if let Some(file) = file {
+            logs.insert(name, Log { file, policy: policy.clone(), errors, awaited });
+        }
+        Ok(())
     }
 
     /// Opens a log. A thousand that are opened for the first time do not list a directory of thousands each.
@@ -212,7 +273,16 @@ impl<S: LogKeeper + 'static> Kept<S> {
         }
     }
 
-    fn outputs_of(&self, definition: &Definition) -> Result<[Option<OwnedFd>; 2], LogError> {
+    fn not_heard(&self, definition: &Definition, error: &LogError) {
+        let (name, error) = (definition.name(), io::Error::other(chain(error)));
+        self.then.log_event(&LogEvent::Dropping { name, error });
+    }
+
+    fn outputs_of(
+        &self,
+        definition: &Definition,
+        marker: &str,
+    ) -> Result<[Option<OwnedFd>; 2], LogError> {
         let (name, policy) = (definition.name(), &definition.logs);
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         // One that is kept otherwise now is opened anew.
@@ -223,13 +293,58 @@ impl<S: LogKeeper + 'static> Kept<S> {
             None if is_kept => Some(self.open(&name, policy)?),
             None => None,
         };
-        let (out, _) = self.output(definition, file.as_ref(), Stream::Out)?;
-        let (err, errors) = self.output(definition, file.as_ref(), Stream::Err)?;
+        let awaited = Awaited::default();
+        let (out, _) = self.output(definition, file.as_ref(), Stream::Out, (marker, &awaited))?;
+        let (err, errors) =
+            self.output(definition, file.as_ref(), Stream::Err, (marker, &awaited))?;
         if let Some(file) = file {
             let (policy, errors) = (policy.clone(), errors.map(Arc::new));
-            logs.insert(name, Log { file, policy, errors });
+            logs.insert(name, Log { file, policy, errors, awaited });
         }
         Ok([out, err])
+    }
+}
+
+/// A pipe for the output of a process.
+struct Ends {
+    /// Where it is read.
+    from: OwnedFd,
+    /// Where the process writes.
+    to: OwnedFd,
+    /// Its name, where it has one.
+    name: Option<Utf8PathBuf>,
+}
+
+fn pipe_name(dir: &Utf8Path, marker: &str, stream: Stream) -> Utf8PathBuf {
+    dir.join(format!("{marker}.{}", stream.as_str()))
+}
+
+/// Makes a pipe that has a name.
+fn fifo(name: &Utf8Path, definition: &Definition) -> io::Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::mkfifo(name.as_std_path(), nix::sys::stat::Mode::from_bits_truncate(0o600))?;
+    // The process holds both ends, so that there is always somebody who could read.
+    let made = File::options().read(true).write(true).open(name).and_then(|to| {
+        // It may be opened once more, as `/dev/stdout` for instance, by whom it is for.
+        if let Ok(Some(by)) =
+            Identity::find(definition.user.as_deref(), definition.group.as_deref())
+        {
+            std::os::unix::fs::fchown(&to, Some(by.uid().as_raw()), None)?;
+        }
+        Ok((open_to_read(name)?, to.into()))
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_file(name);
+    }
+    made
+}
+
+fn open_to_read(name: &Utf8Path) -> io::Result<OwnedFd> {
+    let mut options = File::options();
+    options.read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW);
+    let pipe = options.open(name)?;
+    match std::os::unix::fs::FileTypeExt::is_fifo(&pipe.metadata()?.file_type()) {
+        true => Ok(pipe.into()),
+        false => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -240,17 +355,25 @@ pub fn settings(dir: &Utf8Path, instance: &str, policy: &LogPolicy) -> LogSettin
 }
 
 impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
-    fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
-        Ok(self.outputs_of(definition).unwrap_or_else(|error| {
+    fn outputs(&self, definition: &Definition, marker: &str) -> io::Result<[Option<OwnedFd>; 2]> {
+        Ok(self.outputs_of(definition, marker).unwrap_or_else(|error| {
             // A service that serves and is not heard is better than one that does not.
-            let (name, error) = (definition.name(), io::Error::other(chain(&error)));
-            self.then.log_event(&LogEvent::Dropping { name, error });
+            self.not_heard(definition, &error);
             [None, None]
         }))
     }
 
+    fn adopt(&self, definition: &Definition, marker: &str) {
+        if let Err(error) = self.adopt_outputs(definition, marker) {
+            self.not_heard(definition, &error);
+        }
+    }
+
     fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
-        self.awaited.set(instance, text, heard);
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = logs.get(instance) {
+            log.awaited.set(text, heard);
+        }
     }
 
     fn ask(&self, ctx: &Context, what: &Does) -> Look {
@@ -273,7 +396,6 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
 
     fn forget(&self, instance: &str) {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
-        self.awaited.forget(instance);
         self.then.forget(instance);
     }
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use deploykit_core::Layout;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::manager::ledger::Ledger;
+use crate::running_dir;
 use crate::table::{self, Row};
 
 /// How often what is left is looked at.
@@ -32,12 +35,38 @@ pub struct Left {
 /// # Errors
 /// When the processes of the host cannot be listed, and when one that was found does not end.
 pub fn end_left(scope: &str, grace: Duration) -> std::io::Result<Vec<Left>> {
+    end_left_but(scope, grace, &[])
+}
+
+/// Ends what the manager of an application has left running that was killed, as [`end_left`] does, and takes
+/// it off the record: nobody takes it over any more. Nobody may supervise the application meanwhile.
+///
+/// # Errors
+/// As [`end_left`].
+pub fn end_left_of(layout: &Layout, grace: Duration) -> std::io::Result<Vec<Left>> {
+    let found = end_left(layout.root().as_str(), grace)?;
+    if let Ok(ledger) = Ledger::open(running_dir(layout)) {
+        ledger.clear();
+    }
+    Ok(found)
+}
+
+/// The same; but what belongs to these runs on: main processes, by number and mark.
+pub(crate) fn end_left_but(
+    scope: &str,
+    grace: Duration,
+    but: &[(u32, String)],
+) -> std::io::Result<Vec<Left>> {
     let begun = Instant::now();
     let (mut found, mut asked, mut is_first) = (Vec::new(), BTreeSet::new(), true);
     loop {
         let rows = table::all()?;
-        let left =
-            table::of_scope(&rows, std::process::id(), &|pid| table::is_of_scope(pid, scope));
+        let belongs = |pid| table::is_of_scope(pid, scope);
+        let mut left = table::of_scope(&rows, std::process::id(), &belongs);
+        if !but.is_empty() && !left.is_empty() {
+            let spared = table::belonging(&rows, but, &table::marker);
+            left.retain(|row| !spared.contains(&row.pid));
+        }
         if left.is_empty() {
             return Ok(found);
         }

@@ -242,6 +242,11 @@ impl Default for Machine {
 }
 
 impl Machine {
+    /// One that another manager has left in this phase.
+    pub fn at(phase: Phase, restarts: u64) -> Self {
+        Self { phase, restarts, ailing: restarts > 0, ..Self::default() }
+    }
+
     /// Takes what has happened at `now`, on a monotonic clock, and says what is to be done. `jitter` is a
     /// number between 0 and 1 of the caller's choice.
     pub fn take(

@@ -10,13 +10,15 @@ use serde_json::json;
 
 use crate::action::Does;
 use crate::control::{Claim, Server, ServerError};
+use crate::definition::Definition;
 use crate::describe::{Undescribed, describe_all};
 use crate::kept::{Kept, LastWords, LogKeeper};
-use crate::left::{Left, end_left};
+use crate::left::{Left, end_left_but};
 use crate::log::{Echo, LogError, LogEvent};
 use crate::machine::{News, Phase};
-use crate::manager::{InstanceStatus, Manager, ManagerError, Surroundings};
-use crate::{log_dir, socket};
+use crate::manager::ledger::{Entry, Ledger};
+use crate::manager::{Adopted, InstanceStatus, Manager, ManagerError, Surroundings};
+use crate::{log_dir, running_dir, socket};
 
 /// So long what an earlier manager has left has to end, before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -118,11 +120,12 @@ pub struct Supervision {
     manager: Arc<Manager>,
     kept: Arc<Kept<Told>>,
     left: Vec<Left>,
+    adopted: Adopted,
 }
 
 impl Supervision {
-    /// Takes the application's socket, ends what an earlier manager has left that was killed, and begins to
-    /// answer. Nothing is defined yet. What the services write is shown to `echo`, too.
+    /// Takes the application's socket, takes over what an earlier manager has left that was killed, and begins
+    /// to answer. Nothing else is defined yet. What the services write is shown to `echo`, too.
     ///
     /// # Errors
     /// When somebody supervises it already, and when the system lacks something.
@@ -139,19 +142,30 @@ impl Supervision {
         private.create(layout.private()).map_err(failed("make the directory .deploykit"))?;
         let claim = Claim::take(&socket(layout))?;
         let scope = layout.root().as_str();
-        let left =
-            end_left(scope, GRACE).map_err(failed("end what an earlier manager has left"))?;
+        let recording = failed("put on record what runs");
+        let ledger = Ledger::open(running_dir(layout)).map_err(recording)?;
+        let entries = ledger.read().map_err(recording)?;
+        let alive: Vec<(u32, String)> = entries.values().filter_map(Entry::alive).collect();
+        let left = end_left_but(scope, GRACE, &alive)
+            .map_err(failed("end what an earlier manager has left"))?;
         let on = Arc::clone(&on_happening);
         let told = Told { on_happening: on, application: application.clone() };
-        let kept = Arc::new(Kept::echoed(log_dir(layout), told, echo)?);
-        let manager = Manager::start_as(Arc::clone(&kept), scope);
-        let manager = Arc::new(manager.map_err(failed("start the process manager"))?);
+        let kept = Kept::echoed(log_dir(layout), told, echo)?.named(ledger.dir());
+        let kept = Arc::new(kept);
+        let begun = Manager::begin(Arc::clone(&kept), scope.into(), Some((ledger, entries)));
+        let (manager, adopted) = begun.map_err(failed("start the process manager"))?;
+        let manager = Arc::new(manager);
         let on_end = move || on_happening(Happening::EndAsked);
         let server = Server::start(Arc::clone(&manager), claim.clone(), on_end)?;
-        Ok(Self { claim, server, manager, kept, left })
+        Ok(Self { claim, server, manager, kept, left, adopted })
     }
 
-    /// What an earlier manager had left running, and was ended.
+    /// What an earlier manager had left running that was killed, and what goes on now.
+    pub fn adopted(&self) -> &Adopted {
+        &self.adopted
+    }
+
+    /// What an earlier manager had left running that could not be taken over, and was ended.
     pub fn left(&self) -> &[Left] {
         &self.left
     }
@@ -183,8 +197,7 @@ impl Supervision {
             return Err(SupervisionError::Elsewhere { release, backend });
         }
         let (id, layout) = (active.release.as_str(), application.layout());
-        self.manager.define(describe_all(&config, id, &active.root, layout)?)?;
-        self.manager.up(&[])?;
+        self.begin_with(describe_all(&config, id, &active.root, layout)?)?;
         Ok(Some(active.release))
     }
 
@@ -195,8 +208,30 @@ impl Supervision {
     /// When a service cannot be run here.
     pub fn start_here(&self, application: &Application) -> Result<(), SupervisionError> {
         let layout = application.layout();
-        self.manager.define(describe_all(application.config(), "", layout.root(), layout)?)?;
-        Ok(self.manager.up(&[])?)
+        self.begin_with(describe_all(application.config(), "", layout.root(), layout)?)
+    }
+
+    /// Starts these. What was taken over goes on as it was: what was stopped, or has done its work, is not
+    /// started, and what is to run otherwise now waits for whoever brings it over.
+    fn begin_with(&self, definitions: Vec<Definition>) -> Result<(), SupervisionError> {
+        let known = self.manager.status()?;
+        let is_known = |name: &String| known.iter().any(|one| one.name == *name && !one.leaving);
+        let names = definitions.iter().map(Definition::name);
+        let new: Vec<String> = names.filter(|name| !is_known(name)).collect();
+        self.manager.define(definitions)?;
+        if !new.is_empty() {
+            self.manager.up(&new)?;
+        }
+        Ok(())
+    }
+
+    /// Ends, and lets the services run on: whoever begins next takes them over. What they have written is on
+    /// its way to the disk, or waits for that.
+    pub fn let_be(self) {
+        let Self { claim, server, manager, .. } = self;
+        drop(server);
+        manager.let_be();
+        drop(claim);
     }
 
     /// Ends everything: the services in their order, with what each has started, and then the rest. What

@@ -129,6 +129,30 @@ pub fn of_scope(rows: &[Row], own: u32, belongs: &dyn Fn(u32) -> bool) -> Vec<Ro
     }
 }
 
+/// What belongs to services that run: their main processes, by number and mark, what shares a session or a
+/// mark with one, and what any of these has started.
+pub(crate) fn belonging(
+    rows: &[Row],
+    running: &[(u32, String)],
+    marker: &dyn Fn(u32) -> Option<String>,
+) -> HashSet<u32> {
+    let sessions: HashSet<u32> = running.iter().map(|(pid, _)| *pid).collect();
+    let marks: HashSet<&str> = running.iter().map(|(_, mark)| mark.as_str()).collect();
+    let is_of_it = |row: &&Row| {
+        sessions.contains(&row.session)
+            || marker(row.pid).is_some_and(|mark| marks.contains(mark.as_str()))
+    };
+    let mut found: HashSet<u32> = rows.iter().filter(is_of_it).map(|row| row.pid).collect();
+    loop {
+        let is_new = |row: &&Row| found.contains(&row.parent) && !found.contains(&row.pid);
+        let more: Vec<u32> = rows.iter().filter(is_new).map(|row| row.pid).collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
+}
+
 /// What a service has left: its main process, which led its session, and its mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {

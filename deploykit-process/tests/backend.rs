@@ -30,9 +30,20 @@ fn it_keeps_what_a_supervisor_promises() {
     let of = |name: &str, more: &str| {
         format!("[[service]]\nname = {name:?}\ncommand = [\"sleep\", \"1000\"]\n{more}\n")
     };
-    for services in
-        [of("web", ""), format!("{}{}", of("web", "count = 2"), of("worker", "after = [\"web\"]"))]
-    {
+    let beside = "ready = \"delay\"\nready_delay = \"50ms\"\ncount = 2\non_deploy";
+    let once = "[[service]]\nname = \"once\"\ncommand = [\"true\"]\nready = \"exit\"\n";
+    for services in [
+        of("web", ""),
+        format!("{}{}", of("web", "count = 2"), of("worker", "after = [\"web\"]")),
+        of("web", &format!("{beside} = \"hand-over\"")),
+        of("web", &format!("{beside} = \"rolling\"")),
+        // Beside one that is restarted, and behind what is done once.
+        format!(
+            "{once}{}{}",
+            of("web", &format!("{beside} = \"hand-over\"\nrequires = [\"once\", \"db\"]")),
+            of("db", "")
+        ),
+    ] {
         let server: Mutex<Option<Server>> = Mutex::new(None);
         conformance::supervisor(|layout| {
             server.lock().unwrap().get_or_insert_with(|| {

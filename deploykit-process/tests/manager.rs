@@ -25,7 +25,7 @@ struct Notes {
 }
 
 impl Surroundings for Notes {
-    fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
+    fn outputs(&self, definition: &Definition, _: &str) -> io::Result<[Option<OwnedFd>; 2]> {
         let path = self.dir.join(format!("{}.out", definition.name()));
         let file = File::options().create(true).append(true).open(path)?;
         let other = file.try_clone()?;

@@ -32,7 +32,7 @@ impl Units {
             return Self { manager, sockets: Vec::new(), services };
         }
         let member = |spec: &ServiceSpec| {
-            let on_deploy = spec.on_deploy;
+            let on_deploy = spec.on_deploy(true);
             names(spec).into_iter().map(move |unit| Member { unit, on_deploy })
         };
         let listening = specs.iter().filter(|spec| !spec.listen.is_empty());

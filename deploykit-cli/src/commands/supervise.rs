@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deploykit::supervisor::control::{Claim, Client, ClientError};
 use deploykit::supervisor::machine::{Phase, Reason};
-use deploykit::supervisor::{InstanceStatus, Left, as_instance, end_left, socket, table, usage};
+use deploykit::supervisor::{InstanceStatus, Left, as_instance, end_left_of, socket, table, usage};
 use deploykit::traits::{Instance, ServiceState};
 use deploykit::{ErrorKind, Layout, Timestamp};
 use serde_json::json;
@@ -220,7 +220,7 @@ fn ended_left(layout: &Layout) -> Result<Vec<String>, CliError> {
     else {
         return Ok(Vec::new());
     };
-    let left = end_left(layout.root().as_str(), GRACE)
+    let left = end_left_of(layout, GRACE)
         .map_err(|error| CliError::io("cannot end what a killed `up` has left", &error))?;
     let name = |left: &Left| left.instance.clone().unwrap_or_else(|| left.pid.to_string());
     Ok(left.iter().map(name).collect())

@@ -54,7 +54,7 @@ fn cells((one, usage): &Row, now: Timestamp) -> Vec<Cell> {
 
 /// What there is to say beyond the columns.
 fn remark(one: &Instance) -> String {
-    if matches!(one.state, ServiceState::Running | ServiceState::Stopped) {
+    if matches!(one.state, ServiceState::Running | ServiceState::Draining | ServiceState::Stopped) {
         return String::new();
     }
     let detail = clean(&one.detail);
@@ -65,6 +65,7 @@ fn state(state: ServiceState) -> Cell {
     let (text, look) = match state {
         ServiceState::Running => ("running", Look::Good),
         ServiceState::Starting => ("starting", Look::Warn),
+        ServiceState::Draining => ("draining", Look::Dim),
         ServiceState::Stopped => ("stopped", Look::Dim),
         ServiceState::Failed => ("failed", Look::Bad),
         _ => ("unknown", Look::Dim),

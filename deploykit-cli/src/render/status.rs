@@ -95,6 +95,7 @@ fn service(status: &Status, times: Times, paint: Paint) -> Option<String> {
     let word = |state: ServiceState| match state {
         ServiceState::Running => paint.good("running"),
         ServiceState::Starting => paint.warn("starting"),
+        ServiceState::Draining => paint.warn("draining"),
         ServiceState::Stopped => paint.warn("stopped"),
         ServiceState::Failed => paint.bad("failed"),
         _ => paint.dim("unknown"),

@@ -7,7 +7,7 @@ use super::trouble::Trouble;
 use crate::chain;
 use crate::context::Context;
 use crate::id::ReleaseId;
-use crate::traits::{InstanceName, Manner, Release, ServiceState, Switching};
+use crate::traits::{InstanceName, Manner, Prepared, Release, ServiceState, Switching};
 
 /// Whether the instances are brought over one by one: where there is one only, it makes no difference.
 fn rolls(instances: &[InstanceName]) -> bool {
@@ -50,9 +50,19 @@ impl Run<'_> {
             Switching::Overlap => {
                 let prepared = match self.prepared.take() {
                     Some(prepared) => prepared,
-                    None => supervisor.prepare(&ctx, &release)?,
+                    None => {
+                        let prepared = Prepared::new(format!("{}-back", self.deployment));
+                        supervisor.prepare(&ctx, &release, &prepared, Manner::Usual)?;
+                        prepared
+                    }
                 };
                 supervisor.commit(&ctx, &release, &prepared)?;
+                let others: Vec<InstanceName> =
+                    instances.into_iter().filter(|one| !supervisor.hands_over(one)).collect();
+                if !others.is_empty() {
+                    supervisor.settle(&ctx, &release)?;
+                    self.roll(&ctx, operation, &release, &others)?;
+                }
             }
         }
         Ok(Release::id(&release).to_string())
@@ -73,7 +83,7 @@ impl Run<'_> {
 
     /// What has made a release ill may keep it from taking over another one: a process that was told to
     /// reload, and only says that it has.
-    fn manner(&self) -> Manner {
+    pub(super) fn manner(&self) -> Manner {
         match () {
             // A changed description takes effect when a process is started, and not before; there and back,
             // what is described as before need not be touched.

@@ -12,7 +12,7 @@ use crate::id::{DeploymentId, ReleaseId};
 use crate::state::files::is_directory;
 use crate::state::{ConfirmedBy, Outcome, Record, State};
 use crate::step::Step;
-use crate::traits::{Release as _, SupervisorError};
+use crate::traits::{Prepared, Release as _, SupervisorError};
 
 /// The ends of the deployments that are open when deployment `own` activates `to`. What a rollback
 /// among them has left is bad, but for what is just gone back to.
@@ -60,13 +60,29 @@ pub(super) fn confirmation(
 impl Run<'_> {
     /// Starts the new instances beside the old ones.
     pub(super) fn start_beside(&mut self) -> Happened {
-        self.step(Step::Prepare, "", |run| {
-            let (release, supervisor) = (run.target()?, run.there.supervisor.clone());
-            let prepared = supervisor.prepare(&run.ctx, &release)?;
+        let happened = self.step(Step::Prepare, "", |run| {
+            let operation = run.there.clone();
+            let (release, deployment) = (run.target()?, run.deployment);
+            // The link is not touched while nothing could be brought over.
+            operation.preflight(&run.ctx, Some(&release)).map_err(|e| Trouble::from(e).own())?;
+            let prepared = Prepared::new(deployment.to_string());
+            run.record([Record::ServicePrepared { deployment, prepared: prepared.clone() }])?;
             run.prepared = Some(prepared.clone());
-            run.record([Record::ServicePrepared { deployment: run.deployment, prepared }])?;
+            let (ctx, manner) = (run.ctx.clone(), run.manner());
+            let beside = operation.supervisor.prepare(&ctx, &release, &prepared, manner);
+            beside.map_err(|error| run.blamed(error.into()))?;
             Ok(String::new())
-        })
+        });
+        self.condemn_if_ill(&happened);
+        happened
+    }
+
+    /// A release whose instances do not get ready is bad, though it was never active: nobody who comes by
+    /// on their own tries it again.
+    fn condemn_if_ill(&mut self, happened: &Happened) {
+        let Happened::Failed { reason, own: false } = happened else { return };
+        let Some(release) = self.to.clone().filter(|_| !self.reconfigure) else { return };
+        self.record_or_owe(vec![Record::MarkedBad { release, reason: reason.clone() }]);
     }
 
     /// Ends the new instances again.

@@ -4,8 +4,8 @@
 //! ```text
 //! Preparing(steps…) ─▶ StartingBeside ─▶ Activating ─▶ Switching ─▶ Watching ─▶ Confirming ─▶ Ended
 //!      │                   │                │             │            │
-//!      ▼                   ▼                ▼             └─────┬──────┘
-//!  Discarding ─▶ Ended   Ended          Aborting ─▶ Ended       ▼
+//!      ▼                   └───────▶────────┤             └─────┬──────┘
+//!  Discarding ─▶ Ended                  Aborting ─▶ Ended       ▼
 //!                                                  Reverting: link, service, verify ─▶ Ended
 //!                                                  Withdrawing: service, link ─▶ Ended (the first time)
 //! ```
@@ -150,7 +150,7 @@ pub(crate) fn next(course: &Course, phase: Phase, happened: Happened) -> Phase {
         Phase::Preparing(step) => after_preparation(course, step, happened),
         Phase::StartingBeside => match end(happened) {
             None => Phase::Activating,
-            Some(end) => Phase::Ended(end.outcome()),
+            Some(end) => Phase::Aborting(end),
         },
         Phase::Discarding(end) | Phase::Aborting(end) => Phase::Ended(end.outcome()),
         Phase::Activating => match end(happened) {

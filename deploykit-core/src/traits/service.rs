@@ -18,6 +18,8 @@ pub enum ServiceState {
     Starting,
     /// Up.
     Running,
+    /// It finishes what it has begun, and ends: another one has taken its place, or none is to.
+    Draining,
     /// Ended in order.
     Stopped,
     /// Ended otherwise, or restarting again and again.
@@ -54,8 +56,9 @@ impl ServiceState {
             Self::Running => 0,
             Self::Unknown => 1,
             Self::Starting => 2,
-            Self::Stopped => 3,
-            Self::Failed => 4,
+            Self::Draining => 3,
+            Self::Stopped => 4,
+            Self::Failed => 5,
         }
     }
 }

@@ -41,12 +41,25 @@ pub enum Manner {
     Changed,
 }
 
-/// New instances that run beside the old ones. The token is the supervisor's own; it is recorded,
-/// so that what was prepared can be aborted after a kill.
+/// The name of new instances that run beside the old ones. The engine gives it, and records it before
+/// anything is started, so that what was prepared can be aborted after a kill.
+///
+/// ```
+/// use deploykit_core::traits::Prepared;
+///
+/// assert_eq!(Prepared::new("7").token, "7");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
-    /// Names what was prepared, to the supervisor that did it.
+    /// Names what is prepared; no other preparation of the application is called so.
     pub token: String,
+}
+
+impl Prepared {
+    /// What is prepared under this name.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self { token: token.into() }
+    }
 }
 
 /// Runs the service from the active release. Built in: `none`, `command`; the crate
@@ -100,24 +113,41 @@ pub trait Supervisor: Any + Send + Sync + Debug {
         Ok(())
     }
 
-    /// Starts instances of `release` beside those that run, and waits until they are ready. The
-    /// release is not active yet on the way forward; on the way back it is already.
+    /// Where it overlaps: whether this one of its [`instances`](Self::instances) is brought over by
+    /// [`prepare`](Self::prepare) and [`commit`](Self::commit). The engine brings the others over after the
+    /// commit, one by one, with [`restart_instance`](Self::restart_instance).
+    fn hands_over(&self, instance: &InstanceName) -> bool {
+        let _ = instance;
+        true
+    }
+
+    /// Starts instances of `release` beside those that run, under the name `prepared`, and waits until they
+    /// are ready. The release is not active yet on the way forward; on the way back it is already. What
+    /// runs from it already needs no other one beside it, unless that is to run anew. To prepare a second
+    /// time under one name, after a kill, goes on with what is there.
     ///
     /// # Errors
-    /// What kept them from getting ready; none of them runs any more then. By default
+    /// What kept them from getting ready. The engine aborts what was prepared then. By default
     /// [`SupervisorError::Unsupported`].
-    fn prepare(&self, ctx: &Context, release: &dyn Release) -> Result<Prepared, SupervisorError> {
-        let _ = (ctx, release);
+    fn prepare(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        prepared: &Prepared,
+        manner: Manner,
+    ) -> Result<(), SupervisorError> {
+        let _ = (ctx, release, prepared, manner);
         Err(SupervisorError::Unsupported { what: "prepare" })
     }
 
-    /// Lets what was prepared take over, and drains and ends all other instances: the old ones, and
+    /// Lets what was prepared take over, and has all other instances drain and end: the old ones, and
     /// those of an earlier [`prepare`](Self::prepare) that was neither committed nor aborted because
-    /// somebody was killed in between. To commit a second time, after a kill, is no error.
+    /// somebody was killed in between. Those that drain may still run when it returns. To commit a second
+    /// time, after a kill, is no error, and what is gone meanwhile is started.
     ///
     /// # Errors
-    /// What went wrong, and that what was prepared is gone. Old and new instances may both run
-    /// then; the next commit of either puts that right. By default [`SupervisorError::Unsupported`].
+    /// What went wrong. Old and new instances may both run then; the next commit of either puts that
+    /// right. By default [`SupervisorError::Unsupported`].
     fn commit(
         &self,
         ctx: &Context,
@@ -226,7 +256,7 @@ pub trait Supervisor: Any + Send + Sync + Debug {
         Vec::new()
     }
 
-    /// Releases from which something runs, each once, prepared ones too: they are not pruned.
+    /// Releases from which something runs, each once, what is prepared or drains too: they are not pruned.
     ///
     /// # Errors
     /// What kept it from looking; nothing is pruned then.

@@ -125,6 +125,7 @@ fn start(command: &[String], around: &Around) -> Result<Spawned, String> {
         stderr: dup(&around.outputs[1]),
         groups: around.group.as_ref().and_then(|group| group.entrances().ok()).unwrap_or_default(),
         sockets: Vec::new(),
+        held: Vec::new(),
         is_bound: false,
     };
     around.children.with(|known| {

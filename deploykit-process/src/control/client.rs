@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::path::near;
 use super::protocol::{Answer, Done, LONGEST_LINE, Outcome, Request, Task};
 use crate::definition::Definition;
-use crate::manager::{InstanceStatus, ManagerError};
+use crate::manager::{InstanceStatus, ManagerError, Preparation};
 
 /// So long an answer may take that waits for nothing.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -143,6 +143,44 @@ impl Client {
             Task::Settle { names: names.to_vec(), within },
             longest.saturating_add(ANSWER),
         )
+    }
+
+    /// As [`Manager::prepare`](crate::Manager::prepare).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn prepare(&mut self, preparation: Preparation) -> Result<(), ClientError> {
+        self.ask(Task::Prepare(preparation), ANSWER).map(drop)
+    }
+
+    /// As [`Manager::settle_prepared`](crate::Manager::settle_prepared).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn settle_prepared(
+        &mut self,
+        token: &str,
+        longest: Duration,
+    ) -> Result<Vec<InstanceStatus>, ClientError> {
+        let within = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let task = Task::SettlePrepared { token: token.to_owned(), within };
+        self.instances(task, longest.saturating_add(ANSWER))
+    }
+
+    /// As [`Manager::commit`](crate::Manager::commit).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn commit(&mut self, token: &str) -> Result<(), ClientError> {
+        self.ask(Task::Commit { token: token.to_owned() }, ANSWER).map(drop)
+    }
+
+    /// As [`Manager::abort`](crate::Manager::abort).
+    ///
+    /// # Errors
+    /// As there, and when it cannot be asked.
+    pub fn abort(&mut self, token: &str) -> Result<(), ClientError> {
+        self.ask(Task::Abort { token: token.to_owned() }, ANSWER).map(drop)
     }
 
     /// Has it end, with all that it runs. It may run still when this returns.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
-use crate::manager::{InstanceStatus, ManagerError};
+use crate::manager::{InstanceStatus, ManagerError, Preparation};
 
 /// The version of the protocol that is spoken here. One that is added to keeps its number: what is not
 /// known is passed over. One that means something else gets another.
@@ -81,6 +81,25 @@ pub enum Task {
         names: Vec<String>,
         /// For how long to wait for that, in milliseconds.
         within: u64,
+    },
+    /// Start instances beside those that run.
+    Prepare(Preparation),
+    /// How those are that were prepared under a token, when they have settled.
+    SettlePrepared {
+        /// The token.
+        token: String,
+        /// For how long to wait for that, in milliseconds.
+        within: u64,
+    },
+    /// Let them take the places of the others.
+    Commit {
+        /// The token.
+        token: String,
+    },
+    /// End them.
+    Abort {
+        /// The token.
+        token: String,
     },
     /// End everything, and the manager too.
     End,

@@ -282,6 +282,13 @@ fn perform(task: Task, manager: &Manager) -> Outcome {
         Task::Settle { names, within } => {
             manager.settle(&names, Duration::from_millis(within)).map(Done::Instances)
         }
+        Task::Prepare(preparation) => manager.prepare(preparation).map(|()| Done::Done),
+        Task::SettlePrepared { token, within } => {
+            let within = Duration::from_millis(within);
+            manager.settle_prepared(&token, within).map(Done::Instances)
+        }
+        Task::Commit { token } => manager.commit(&token).map(|()| Done::Done),
+        Task::Abort { token } => manager.abort(&token).map(|()| Done::Done),
         Task::End => Ok(Done::Done),
     };
     done.map_or_else(Outcome::Error, Outcome::Ok)

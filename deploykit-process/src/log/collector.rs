@@ -7,15 +7,19 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::event::{EventfdFlags, eventfd};
+
+use crate::awaited::Awaited;
 
 use super::compress::Compressor;
 use super::pipes::{Entry, Pipes};
+use super::slot::Slot;
 use super::tail::Tail;
 use super::{Echo, Listing, LogError, LogEvent, LogFile, LogSettings, SharedLog, Stream};
 
 /// So much a service may write ahead, where the system allows it.
-const PIPE: usize = 1 << 20;
+pub(super) const PIPE: usize = 1 << 20;
 
 /// Who is told of events.
 pub(super) type Tell = Arc<dyn Fn(LogEvent) + Send + Sync>;
@@ -31,6 +35,14 @@ pub struct Collector {
     echo: Option<Echo>,
 }
 
+/// The end of a pipe that is read.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) pipe: OwnedFd,
+    /// Its name, where it has one: what is not written yet stays in it, for whoever comes after a kill.
+    pub(crate) name: Option<Utf8PathBuf>,
+}
+
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -41,6 +53,8 @@ pub(super) enum Order {
         until: Instant,
         done: mpsc::Sender<bool>,
     },
+    /// Note down here what is being written.
+    Slot(Slot),
     /// Write a line of ours.
     Note {
         log: SharedLog,
@@ -151,15 +165,35 @@ impl Collector {
     ///
     /// The descriptor cannot be made one that does not block. Of what goes wrong later an event tells.
     pub fn add(&self, end: OwnedFd, stream: Stream, log: &SharedLog) -> Result<Pipe, LogError> {
+        self.add_end(End { pipe: end, name: None }, stream, log, Awaited::default())
+    }
+
+    /// The same, and tells of a line that is waited for.
+    pub(crate) fn add_end(
+        &self,
+        end: End,
+        stream: Stream,
+        log: &SharedLog,
+        awaited: Awaited,
+    ) -> Result<Pipe, LogError> {
         let wrong = |error: rustix::io::Errno| LogError::Collect { source: error.into() };
-        rustix::io::ioctl_fionbio(&end, true).map_err(wrong)?;
+        rustix::io::ioctl_fionbio(&end.pipe, true).map_err(wrong)?;
         // A smaller pipe works as well; the user may have used up what all pipes may have.
-        let _ = rustix::pipe::fcntl_setpipe_size(&end, PIPE);
+        let _ = rustix::pipe::fcntl_setpipe_size(&end.pipe, PIPE);
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let pipe = Pipe { id, shared: Arc::default(), orders: Arc::clone(&self.orders) };
-        let entry = Entry::new(id, end, stream, log.clone(), Arc::clone(&pipe.shared));
+        let entry = Entry::new(id, end, stream, log.clone(), Arc::clone(&pipe.shared), awaited);
         self.orders.give(Order::Add(entry));
         Ok(pipe)
+    }
+
+    /// Puts right what a collector that was killed has left within a line, and notes down in this directory
+    /// what is being written from now on. Before any log is opened, and any pipe with a name.
+    pub(crate) fn put_right(&self, dir: &Utf8Path, logs: &Utf8Path) {
+        // Without it, a line may be there twice after a kill.
+        if let Ok(slot) = Slot::open(dir, logs) {
+            self.orders.give(Order::Slot(slot));
+        }
     }
 
     /// Writes a line of ours to the log, from the thread: the caller does not wait for the disk.

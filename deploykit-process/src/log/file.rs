@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use deploykit_core::Timestamp;
 
 use super::index::IndexWriter;
+use super::slot::Place;
 use super::{Compressor, Listing, LogError, LogEvent, LogFormat, LogSettings, Stream, names};
 
 /// How often it is looked whether somebody has moved, removed or emptied the file.
@@ -44,6 +45,7 @@ pub struct LogFile {
     pub(super) settings: LogSettings,
     pub(super) file: File,
     pub(super) size: u64,
+    pub(super) inode: u64,
     /// When its first line was written.
     pub(super) born: Option<Timestamp>,
     pub(super) index: IndexWriter,
@@ -102,6 +104,7 @@ impl LogFile {
         let file = open_to_append(&path).map_err(wrong(&path))?;
         let mut log = Self {
             size: 0,
+            inode: 0,
             born: None,
             index: IndexWriter::default(),
             open_line: None,
@@ -126,10 +129,15 @@ impl LogFile {
         &self.settings.name
     }
 
+    /// Where it ends.
+    pub(super) fn place(&self) -> Place {
+        Place { inode: self.inode, length: self.size }
+    }
+
     /// Finds out about a file that was just opened and may have lines in it.
     fn adopt(&mut self) -> io::Result<()> {
         let metadata = self.file.metadata()?;
-        self.size = metadata.len();
+        (self.size, self.inode) = (metadata.len(), metadata.ino());
         self.born = (self.size > 0).then(|| {
             let created = metadata.created().or_else(|_| metadata.modified());
             let millis = created.ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());

@@ -12,6 +12,10 @@
 //!
 //! [`read`] goes through all of them in that order, and follows the live one across its renamings.
 //!
+//! A pipe may have a name, and then outlives this process: lines are looked at while they stay in the pipe,
+//! written, and only then taken out of it. Killed at any instant, this process has lost none of them; see
+//! [`slot`] for what keeps them from being written twice.
+//!
 //! What cannot be written, because the disk is full, is dropped and counted; see [`LogEvent`].
 
 mod collector;
@@ -25,10 +29,12 @@ mod pipes;
 mod read;
 mod rotate;
 mod settings;
+mod slot;
 mod source;
 mod tail;
 mod write;
 
+pub(crate) use collector::End;
 pub use collector::{Collector, Pipe};
 pub use compress::Compressor;
 pub use event::{LogError, LogEvent};

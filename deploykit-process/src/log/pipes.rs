@@ -1,18 +1,26 @@
 //! The thread that reads the pipes: it waits for all of them, and reads each in turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use camino::Utf8PathBuf;
 use deploykit_core::Timestamp;
+use memchr::memrchr;
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice, tee};
 
-use super::collector::{Order, Orders, PipeState, Tell};
+use crate::awaited::Awaited;
+
+use super::collector::{End, Order, Orders, PIPE, PipeState, Tell};
+use super::slot::Slot;
 use super::{LogEvent, SharedLog, Source, Stream};
 
 /// So much is read of one pipe before the others have their turn.
@@ -29,6 +37,10 @@ const TURN: usize = 64;
 pub(super) struct Entry {
     id: u64,
     end: OwnedFd,
+    /// The name of the pipe, where it has one.
+    name: Option<Utf8PathBuf>,
+    /// Nobody writes to it any more.
+    is_over: bool,
     source: Source,
     stream: Stream,
     log: SharedLog,
@@ -38,12 +50,15 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(
         id: u64,
-        end: OwnedFd,
+        end: End,
         stream: Stream,
         log: SharedLog,
         shared: Arc<PipeState>,
+        awaited: Awaited,
     ) -> Self {
-        Self { id, end, source: Source::new(stream), stream, log, shared }
+        let End { pipe: end, name } = end;
+        let (source, is_over) = (Source::new(stream).awaited(awaited), false);
+        Self { id, end, name, is_over, source, stream, log, shared }
     }
 }
 
@@ -54,6 +69,11 @@ pub(super) struct Pipes {
     tell: Tell,
     entries: BTreeMap<u64, Entry>,
     buffer: Vec<u8>,
+    /// Pipes with names in which there is more to read: they are told of once.
+    unread: VecDeque<u64>,
+    /// Where it is looked at what stays in a pipe.
+    copy: Option<Copy>,
+    slot: Option<Slot>,
 }
 
 impl Drop for Pipes {
@@ -65,22 +85,95 @@ impl Drop for Pipes {
 /// What came of one look at a pipe.
 enum Look {
     Read(usize),
+    /// There is nothing in it, or nothing that is complete.
     Empty,
     Ended,
+}
+
+/// So much without the end of a line is not waited for any longer. A pipe may be full of no more than this:
+/// what does not fit into one of its pages begins the next.
+const INCOMPLETE: usize = 32 << 10;
+
+/// How much of what a pipe begins with is complete lines.
+fn complete(bytes: &[u8], is_over: bool) -> usize {
+    match memrchr(b'\n', bytes) {
+        _ if is_over => bytes.len(),
+        Some(last) => last + 1,
+        None if bytes.len() >= INCOMPLETE => bytes.len(),
+        None => 0,
+    }
+}
+
+/// A pipe of this thread's own into which what is in others is copied, without taking it out.
+struct Copy {
+    from: OwnedFd,
+    to: OwnedFd,
+    null: OwnedFd,
+}
+
+impl Copy {
+    fn new() -> Result<Self, Errno> {
+        let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // With less room less is looked at at once.
+        let _ = fcntl_setpipe_size(&to, PIPE);
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
+        Ok(Self { from, to, null })
+    }
+
+    /// Copies what a pipe begins with; how much that is, nothing when nobody writes any more.
+    fn look(&self, pipe: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let length = tee(pipe, &self.to, buffer.len(), SpliceFlags::NONBLOCK)?;
+        let mut read = 0;
+        while read < length {
+            match rustix::io::read(&self.from, &mut buffer[read..length]) {
+                Ok(0) => return Err(Errno::PIPE),
+                Ok(more) => read += more,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(length)
+    }
+
+    /// Takes so much out of a pipe that has it.
+    fn consume(&self, pipe: &OwnedFd, length: usize) -> Result<(), Errno> {
+        let mut left = length;
+        while left > 0 {
+            match splice(pipe, None, &self.null, None, left, SpliceFlags::empty()) {
+                Ok(0) => return Err(Errno::PIPE),
+                Ok(less) => left -= less,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Pipes {
     pub(super) fn new(orders: Arc<Orders>, tell: Tell) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &orders.bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        Ok(Self { epoll, orders, tell, entries: BTreeMap::new(), buffer: vec![0; CHUNK] })
+        Ok(Self {
+            epoll,
+            orders,
+            tell,
+            entries: BTreeMap::new(),
+            buffer: vec![0; CHUNK],
+            unread: VecDeque::new(),
+            copy: None,
+            slot: None,
+        })
     }
 
     pub(super) fn run(mut self) {
         let mut ready = Vec::with_capacity(TURN);
         loop {
             ready.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut ready), None) {
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let timeout = (!self.unread.is_empty()).then_some(&at_once);
+            match epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout) {
                 Ok(_) | Err(Errno::INTR) => {}
                 // The descriptor is its own: it cannot become one that is not waited for.
                 Err(_) => return,
@@ -93,9 +186,15 @@ impl Pipes {
                         }
                     }
                     id => {
-                        self.look(id, CHUNK);
+                        let flags = event.flags;
+                        let is_over = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+                        self.look_in_turn(id, is_over);
                     }
                 }
+            }
+            // What was told of now has had its turn.
+            if let Some(id) = self.unread.pop_front() {
+                self.look_in_turn(id, false);
             }
         }
     }
@@ -114,6 +213,7 @@ impl Pipes {
                     let _ = done.send(in_time);
                     return false;
                 }
+                Order::Slot(slot) => self.slot = Some(slot),
                 Order::Note { log, text } => {
                     let events = log.lock().note(&text, Timestamp::now());
                     events.into_iter().for_each(|event| (self.tell)(event));
@@ -126,7 +226,9 @@ impl Pipes {
 
     fn add(&mut self, entry: Entry) {
         let data = EventData::new_u64(entry.id);
-        let waited_for = epoll::add(&self.epoll, &entry.end, data, EventFlags::IN);
+        // What is not complete stays in a pipe with a name, and is told of when there is more.
+        let once = if entry.name.is_some() { EventFlags::ET } else { EventFlags::empty() };
+        let waited_for = epoll::add(&self.epoll, &entry.end, data, EventFlags::IN | once);
         let id = entry.id;
         self.entries.insert(id, entry);
         if let Err(error) = waited_for {
@@ -134,8 +236,31 @@ impl Pipes {
         }
     }
 
+    /// Looks at a pipe that was told of, and remembers when there may be more in it.
+    fn look_in_turn(&mut self, id: u64, is_over: bool) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.is_over |= is_over;
+        let is_told_once = entry.name.is_some();
+        if let (Look::Read(_), true) = (self.look(id, CHUNK), is_told_once)
+            && !self.unread.contains(&id)
+        {
+            self.unread.push_back(id);
+        }
+    }
+
     /// Reads a pipe once, and writes what it has read.
     fn look(&mut self, id: u64, most: usize) -> Look {
+        let Some(entry) = self.entries.get(&id) else { return Look::Ended };
+        if entry.name.is_some() {
+            return match self.look_first(id, most) {
+                Ok(look) => look,
+                Err(Errno::AGAIN | Errno::INTR) => Look::Empty,
+                Err(error) => {
+                    self.give_up(id, error.into());
+                    Look::Ended
+                }
+            };
+        }
         let Some(entry) = self.entries.get_mut(&id) else { return Look::Ended };
         let buffer = &mut self.buffer[..most.min(CHUNK)];
         match rustix::io::read(&entry.end, &mut *buffer) {
@@ -160,6 +285,42 @@ impl Pipes {
         }
     }
 
+    /// Looks at what is in a pipe with a name, writes what is complete, and only then takes that out of it.
+    fn look_first(&mut self, id: u64, most: usize) -> Result<Look, Errno> {
+        if self.copy.is_none() {
+            self.copy = Some(Copy::new()?);
+        }
+        let (Some(copy), Some(entry)) = (&self.copy, self.entries.get_mut(&id)) else {
+            return Ok(Look::Ended);
+        };
+        let buffer = &mut self.buffer[..most.min(CHUNK)];
+        let length = copy.look(&entry.end, buffer)?;
+        if length == 0 {
+            self.finish(id);
+            return Ok(Look::Ended);
+        }
+        let taken = complete(&buffer[..length], entry.is_over);
+        if taken == 0 {
+            return Ok(Look::Empty);
+        }
+        let bytes = &buffer[..taken];
+        let mut log = entry.log.lock();
+        if let Some(slot) = &self.slot {
+            slot.begin(log.name(), log.place());
+        }
+        let events = log.write(&mut entry.source, bytes, Timestamp::now());
+        drop(log);
+        if entry.stream == Stream::Err {
+            entry.shared.tail.push(bytes);
+        }
+        if let Some(slot) = &self.slot {
+            slot.done();
+        }
+        copy.consume(&entry.end, taken)?;
+        events.into_iter().for_each(|event| (self.tell)(event));
+        Ok(Look::Read(taken))
+    }
+
     fn give_up(&mut self, id: u64, error: io::Error) {
         let name = self.entries.get(&id).map(|entry| entry.log.lock().name().to_owned());
         self.finish(id);
@@ -170,6 +331,9 @@ impl Pipes {
         let Some(mut entry) = self.entries.remove(&id) else { return };
         // Closing would do, were the descriptor not perhaps shared with a child.
         let _ = epoll::delete(&self.epoll, &entry.end);
+        if let Some(name) = &entry.name {
+            let _ = std::fs::remove_file(name);
+        }
         let events = entry.log.lock().finish(&mut entry.source, Timestamp::now());
         events.into_iter().for_each(|event| (self.tell)(event));
         entry.shared.ended.store(true, Ordering::Release);
@@ -200,6 +364,10 @@ impl Pipes {
         let ids: Vec<u64> = self.entries.keys().copied().collect();
         let mut in_time = true;
         for id in ids {
+            // What is not complete by now never will be.
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.is_over = true;
+            }
             in_time &= self.catch_up(id, until);
             self.finish(id);
         }

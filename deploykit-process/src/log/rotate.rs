@@ -95,6 +95,7 @@ impl LogFile {
             let _ = std::fs::rename(&index_target, &index);
             return Err(error);
         }
+        self.inode = file.metadata()?.ino();
         self.file = file;
         (self.size, self.born) = (0, None);
         self.open_index();

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::awaited::Awaited;
+
 /// Where a line comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,12 +42,24 @@ pub struct Source {
     pub(super) stream: Stream,
     /// The beginning of a line without its end.
     pub(super) held: Vec<u8>,
+    /// A line that somebody waits for.
+    pub(super) awaited: Awaited,
 }
 
 impl Source {
     /// For a pipe that was just opened.
     pub fn new(stream: Stream) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Self { id: LAST.fetch_add(1, Ordering::Relaxed) + 1, stream, held: Vec::new() }
+        Self {
+            id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+            stream,
+            held: Vec::new(),
+            awaited: Awaited::default(),
+        }
+    }
+
+    /// The same, and tells of a line that is waited for.
+    pub(super) fn awaited(self, awaited: Awaited) -> Self {
+        Self { awaited, ..self }
     }
 }

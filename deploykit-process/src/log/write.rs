@@ -56,6 +56,7 @@ impl LogFile {
     }
 
     fn write_lines(&mut self, source: &Source, lines: &[u8], now: Timestamp) {
+        source.awaited.look(lines);
         if let Some(echo) = self.echo.as_ref().filter(|_| !lines.is_empty()) {
             echo.0(&self.settings.name, source.stream, lines);
         }

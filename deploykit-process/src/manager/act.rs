@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use deploykit_core::{Cancellation, Cause};
 
 use super::Command;
+use super::ledger::since_boot;
 use super::run::{Id, Loop};
 use super::start::{Prepared, prepare};
 use crate::action::{Action, Around, Does, Trouble, perform};
@@ -95,11 +96,13 @@ impl Loop {
         self.act(id, Stage::BeforeStop, actions, within / 2);
     }
 
-    fn ask_to_end(&self, id: Id) {
-        let Some(instance) = self.instances.get(&id) else { return };
-        if let Some(process) = &instance.process {
+    fn ask_to_end(&mut self, id: Id) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        if let Some(process) = &mut instance.process {
             super::stop::ask(process, instance.definition.stop_signal);
+            process.asked = Some(since_boot());
         }
+        self.note_changed(id);
     }
 
     /// Does what is to be done when nothing of an instance runs any more, and tells it then.

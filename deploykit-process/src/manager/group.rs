@@ -25,7 +25,13 @@ impl Loop {
         if let Some((group, _)) = instance.group.as_ref().filter(|(_, made)| *made == amounts) {
             return Some(Arc::clone(group));
         }
+        // Two of one name may run at a time.
         let name = format!("{}-{}", self.prefix, instance.definition.name());
+        let name = match &instance.beside {
+            None => name,
+            Some(_) => format!("{name}-{:08x}", super::start::random() >> 32),
+        };
+        let name = instance.group_name.get_or_insert(name).clone();
         let made = self.groups.make(&name, &amounts).or_else(|error| {
             let what = match error {
                 GroupError::NotLimited { what } => what,

@@ -1,20 +1,25 @@
 //! One instance, as the manager keeps it.
 
+use std::collections::BTreeMap;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use deploykit_core::process::ProcessId;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, RecvMsg, UnixAddr, UnixCredentials, recvmsg,
 };
 
 use super::InstanceStatus;
 use super::act::Acting;
+use super::ledger::{Entry, Running, SUFFIX, since_boot};
 use super::poll::Timer;
+use super::start::random;
 use super::watch::Watching;
 use crate::cgroup::{Amounts, Group};
 use crate::definition::Definition;
+use crate::listen::inode;
 use crate::machine::{Machine, Next, Phase, Reason};
 use crate::policy::Ending;
 use crate::table::Row;
@@ -30,6 +35,11 @@ pub(super) struct Instance {
     pub(super) is_changed: bool,
     pub(super) machine: Machine,
     pub(super) process: Option<Process>,
+    /// The name of its entry in the ledger, and what was last written there.
+    pub(super) file: String,
+    pub(super) written: u64,
+    /// What the name of its control group is.
+    pub(super) group_name: Option<String>,
     /// The control group of its processes, and what that was made for.
     pub(super) group: Option<(Arc<Group>, Amounts)>,
     /// What is done around its process.
@@ -44,8 +54,12 @@ pub(super) struct Instance {
     pub(super) ending: bool,
     /// It is to run again when all has ended that is to end.
     pub(super) again: bool,
-    /// It is not defined any more.
+    /// It is not defined any more, or another one has taken its place.
     pub(super) leaving: bool,
+    /// Another one of its name has taken its place: it comes back by no definition.
+    pub(super) is_replaced: bool,
+    /// It was started beside another one of its name, under this token, and has not taken its place yet.
+    pub(super) beside: Option<String>,
     pub(super) last_end: Option<Ending>,
     pub(super) text: Option<String>,
 }
@@ -54,6 +68,7 @@ pub(super) struct Instance {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: u32,
+    pub(super) id: ProcessId,
     pub(super) handle: OwnedFd,
     pub(super) started: Instant,
     /// Since when it is ready.
@@ -66,6 +81,10 @@ pub(super) struct Process {
     pub(super) notify: Option<OwnedFd>,
     /// When it is ready, where that is a matter of time.
     pub(super) ready: Option<Timer>,
+    /// Since when, after the boot, it is asked to end.
+    pub(super) asked: Option<Duration>,
+    /// The sockets that it was given.
+    pub(super) sockets: BTreeMap<String, u64>,
     /// Its time to end is over.
     pub(super) is_killed: bool,
     /// How its main process has ended, while others of it still run.
@@ -84,12 +103,16 @@ pub(super) struct Ended {
 
 impl Instance {
     pub(super) fn new(definition: Definition) -> Self {
+        let name = definition.name();
         Self {
             definition,
             next: None,
             is_changed: true,
             machine: Machine::default(),
             process: None,
+            file: format!("{name}.{:016x}{SUFFIX}", random()),
+            written: 0,
+            group_name: None,
             group: None,
             acting: None,
             owes: false,
@@ -98,9 +121,21 @@ impl Instance {
             ending: false,
             again: false,
             leaving: false,
+            is_replaced: false,
+            beside: None,
             last_end: None,
             text: None,
         }
+    }
+
+    /// One that starts beside another one.
+    pub(super) fn beside(definition: Definition, token: &str) -> Self {
+        Self { beside: Some(token.to_owned()), ..Self::new(definition) }
+    }
+
+    /// Whether it is the one that is meant by its name.
+    pub(super) fn is_current(&self) -> bool {
+        self.beside.is_none() && !self.is_replaced
     }
 
     /// Whether it has done what it is there for.
@@ -140,6 +175,19 @@ impl Instance {
         is_settled && !self.ending && !self.again && !self.is_clearing() && self.acting.is_none()
     }
 
+    /// What another manager has to know of it.
+    pub(super) fn entry(&self) -> Entry {
+        let mut entry = Entry::new(self.definition.clone(), self.machine.phase.clone());
+        entry.beside.clone_from(&self.beside);
+        (entry.leaving, entry.is_replaced) = (self.leaving, self.is_replaced);
+        entry.restarts = self.machine.restarts;
+        entry.process = self.process.as_ref().map(|process| process.running());
+        if let Some(running) = &mut entry.process {
+            running.group.clone_from(&self.group_name);
+        }
+        entry
+    }
+
     pub(super) fn status(&self) -> InstanceStatus {
         let process = self.process.as_ref().filter(|process| process.ended.is_none());
         InstanceStatus {
@@ -160,6 +208,7 @@ impl Instance {
             last_ending: self.last_end.clone(),
             essential: self.definition.essential,
             leaving: self.leaving,
+            beside: self.beside.clone(),
             text: self.text.clone(),
             release: self.definition.release.clone(),
         }
@@ -167,6 +216,21 @@ impl Instance {
 }
 
 impl Process {
+    pub(super) fn running(&self) -> Running {
+        let ready = self.ready_since.map(|at| since_boot().saturating_sub(at.elapsed()));
+        Running {
+            id: self.id.clone(),
+            marker: self.marker.clone(),
+            user: self.user,
+            // To the second: what is written does not change with every look at the clock.
+            ready: ready.map(|ready| Duration::from_secs(ready.as_secs())),
+            asked: self.asked,
+            sockets: self.sockets.clone(),
+            notify: self.notify.as_ref().and_then(|socket| inode(socket).ok()),
+            group: None,
+        }
+    }
+
     /// What it has said of itself since: sd_notify(3). What another user says is not meant.
     pub(super) fn heard(&self) -> Vec<String> {
         let Some(socket) = &self.notify else { return Vec::new() };

@@ -2,15 +2,20 @@
 //! happens.
 
 mod act;
+mod adopt;
+mod beside;
 mod group;
 mod instance;
+pub(crate) mod ledger;
 mod order;
 mod poll;
 mod run;
+mod sockets;
 mod start;
 mod stop;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -28,6 +33,8 @@ use crate::definition::Definition;
 use crate::machine::{News, Phase};
 use crate::policy::Ending;
 use act::Acted;
+pub use adopt::Adopted;
+use ledger::{Entry, Ledger};
 use poll::Waker;
 use run::Loop;
 pub(crate) use start::preflight;
@@ -41,9 +48,15 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// What keeps it from being opened. The instance is not started then.
-    fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
-        let _ = definition;
+    fn outputs(&self, definition: &Definition, marker: &str) -> io::Result<[Option<OwnedFd>; 2]> {
+        let _ = (definition, marker);
         Ok([None, None])
+    }
+
+    /// An instance goes on that another manager has started, which had asked for its outputs with the same
+    /// marker.
+    fn adopt(&self, definition: &Definition, marker: &str) {
+        let _ = (definition, marker);
     }
 
     /// Variables of this process that no service gets: secrets that are meant for this process alone.
@@ -56,8 +69,8 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
         let _ = (instance, news);
     }
 
-    /// Calls `heard` when an instance writes a line that contains this text, once. Never, where nobody
-    /// listens to what is written.
+    /// Calls `heard` when the process of an instance for which [`outputs`](Self::outputs) were asked for last
+    /// writes a line that contains this text, once. Never, where nobody listens to what is written.
     fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
         let _ = (instance, text, heard);
     }
@@ -84,8 +97,12 @@ impl<S: Surroundings + ?Sized> Surroundings for Arc<S> {
         (**self).withheld()
     }
 
-    fn outputs(&self, definition: &Definition) -> io::Result<[Option<OwnedFd>; 2]> {
-        (**self).outputs(definition)
+    fn outputs(&self, definition: &Definition, marker: &str) -> io::Result<[Option<OwnedFd>; 2]> {
+        (**self).outputs(definition, marker)
+    }
+
+    fn adopt(&self, definition: &Definition, marker: &str) {
+        (**self).adopt(definition, marker);
     }
 
     fn tell(&self, instance: &str, news: &News) {
@@ -139,9 +156,12 @@ pub struct InstanceStatus {
     /// When it ends, and is not started again, the manager has no business any more.
     #[serde(default)]
     pub essential: bool,
-    /// It is not defined any more, and is about to end.
+    /// It is not defined any more, or another one has taken its place, and it is about to end.
     #[serde(default)]
     pub leaving: bool,
+    /// It was started beside another one of its name, under this token.
+    #[serde(default)]
+    pub beside: Option<String>,
     /// What it says of itself by sd_notify.
     pub text: Option<String>,
     /// The release that it runs from.
@@ -165,6 +185,14 @@ pub enum ManagerError {
         /// What they are called.
         name: String,
     },
+    /// A socket cannot be opened.
+    #[error("cannot listen on {address}: {why}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        why: String,
+    },
     /// There is no such signal.
     #[error("there is no signal {number}")]
     Signal {
@@ -182,7 +210,12 @@ enum Command {
     Define(Vec<Definition>, Sender<Result<(), ManagerError>>),
     Want(Wish, Vec<String>, Sender<Result<(), ManagerError>>),
     Signal(i32, Vec<String>, Sender<Result<(), ManagerError>>),
+    Prepare(Preparation, Sender<Result<(), ManagerError>>),
+    Commit(String, Sender<()>),
+    Abort(String, Sender<()>),
     Reap,
+    /// End, and let everything run on.
+    LetBe,
     Kill,
     /// What was done around an instance has ended.
     Acted(Acted),
@@ -191,8 +224,46 @@ enum Command {
     /// An instance has written the line that was waited for.
     Wrote(u64, String),
     Status(Sender<Vec<InstanceStatus>>),
-    Settle(Vec<String>, Instant, Sender<Vec<InstanceStatus>>),
+    Settle(Those, Instant, Sender<Vec<InstanceStatus>>),
     End,
+}
+
+/// Which instances are meant.
+#[derive(Debug, Clone)]
+enum Those {
+    /// Those of these names, or of services of these names; all, where none is named.
+    Named(Vec<String>),
+    /// Those that were started beside others under this token.
+    Beside(String),
+}
+
+/// What is to be started beside what runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Preparation {
+    /// The name of all of it.
+    pub token: String,
+    /// What is to run. Where what runs already is defined just so, no other one is started.
+    #[serde(default)]
+    pub definitions: Vec<Definition>,
+    /// Services or instances that are to run anew as they are defined.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// What is defined just as what runs is started, too.
+    #[serde(default)]
+    pub anew: bool,
+}
+
+impl Preparation {
+    /// These, under a name.
+    pub fn new(token: impl Into<String>, definitions: Vec<Definition>) -> Self {
+        Self { token: token.into(), definitions, names: Vec::new(), anew: false }
+    }
+
+    /// Services or instances that run, once more, under a name.
+    pub fn again(token: impl Into<String>, names: &[String]) -> Self {
+        Self { names: names.to_vec(), ..Self::new(token, Vec::new()) }
+    }
 }
 
 /// Tells the loop something, from other threads.
@@ -260,19 +331,33 @@ impl Manager {
         surroundings: impl Surroundings + 'static,
         scope: impl Into<String>,
     ) -> io::Result<Self> {
+        Ok(Self::begin(surroundings, scope.into(), None)?.0)
+    }
+
+    /// The same; but what it runs is on record, and what is on record already is taken over.
+    pub(crate) fn begin(
+        surroundings: impl Surroundings + 'static,
+        scope: String,
+        record: Option<(Ledger, BTreeMap<String, Entry>)>,
+    ) -> io::Result<(Self, Adopted)> {
         let (commands, receiver): (Sender<Command>, Receiver<Command>) = channel();
         let waker = Arc::new(Waker::new()?);
         let surroundings: Arc<dyn Surroundings> = Arc::new(surroundings);
         let over = Over(Arc::clone(&surroundings));
         let told = Teller { commands: commands.clone(), waker: Arc::clone(&waker) };
         let children = Children::default();
-        let mut inner = Loop::new(surroundings, receiver, told, scope.into(), children.clone())?;
+        let mut inner = Loop::new(surroundings, receiver, told, scope, children.clone())?;
+        let mut adopted = Adopted::default();
+        if let Some((ledger, entries)) = record {
+            inner.ledger = Some(ledger);
+            adopted = inner.adopt(entries);
+        }
         let thread =
             std::thread::Builder::new().name("deploykit-processes".into()).spawn(move || {
                 let _over = over;
                 inner.run();
             })?;
-        Ok(Self { commands, waker, children, thread: Some(thread) })
+        Ok((Self { commands, waker, children, thread: Some(thread) }, adopted))
     }
 
     /// Says what there is to run, all of it. What is not named any more is ended; what is named anew waits
@@ -315,6 +400,47 @@ impl Manager {
     /// As [`up`](Self::up).
     pub fn renew(&self, names: &[String]) -> Result<(), ManagerError> {
         self.ask(|reply| Command::Want(Wish::Renewed, names.to_vec(), reply))?
+    }
+
+    /// Starts instances beside those of the same names that run, and that nothing happens to. They share the
+    /// sockets. To prepare under a token a second time goes on with what is there.
+    ///
+    /// # Errors
+    /// [`ManagerError::Listen`], [`ManagerError::Twice`] and [`ManagerError::Unknown`]; nothing has changed
+    /// then.
+    pub fn prepare(&self, preparation: Preparation) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Prepare(preparation, reply))?
+    }
+
+    /// Waits until what was started under a token has settled, as [`settle`](Self::settle) does; how they are
+    /// then.
+    ///
+    /// # Errors
+    /// [`ManagerError::Gone`].
+    pub fn settle_prepared(
+        &self,
+        token: &str,
+        longest: Duration,
+    ) -> Result<Vec<InstanceStatus>, ManagerError> {
+        let (those, until) = (Those::Beside(token.to_owned()), poll::after(longest));
+        self.ask(|reply| Command::Settle(those, until, reply))
+    }
+
+    /// Lets what was started under a token take the place of the others of the same names, which are asked to
+    /// end, and of what was started under other tokens. What there is not, any more, is no error.
+    ///
+    /// # Errors
+    /// [`ManagerError::Gone`].
+    pub fn commit(&self, token: &str) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Commit(token.to_owned(), reply))
+    }
+
+    /// Ends what was started under a token. What there is not, any more, is no error.
+    ///
+    /// # Errors
+    /// [`ManagerError::Gone`].
+    pub fn abort(&self, token: &str) -> Result<(), ManagerError> {
+        self.ask(|reply| Command::Abort(token.to_owned(), reply))
     }
 
     /// Takes note of the ends of processes that services had started, and whose parent this process has
@@ -363,13 +489,21 @@ impl Manager {
         longest: Duration,
     ) -> Result<Vec<InstanceStatus>, ManagerError> {
         let until = poll::after(longest);
-        self.ask(|reply| Command::Settle(names.to_vec(), until, reply))
+        self.ask(|reply| Command::Settle(Those::Named(names.to_vec()), until, reply))
     }
 
     /// Whether its thread has ended, which it does of itself only if something is wrong with it. Nobody
     /// starts its services again then.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends, and lets everything run on that is on record: another manager takes it over.
+    pub(crate) fn let_be(&self) {
+        let _ = self.send(Command::LetBe);
+        while !self.has_ended() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends all that it runs, and waits for that.

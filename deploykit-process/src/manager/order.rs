@@ -1,6 +1,6 @@
 //! What begins and ends after what: levels, and what needs others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::instance::Instance;
 use super::run::{Id, Loop};
@@ -14,14 +14,24 @@ impl Loop {
     pub(super) fn begin_in_order(&mut self) {
         let mut begun = BTreeSet::new();
         while !self.is_ending {
-            let lacking = self.instances.values().filter(|one| one.is_wanted() && !one.is_past());
-            let lowest = lacking.map(|one| one.definition.level).min();
+            let lacking = self
+                .instances
+                .values()
+                .filter(|one| !one.is_replaced && one.is_wanted() && !one.is_past());
+            // Of each token for itself: what starts beside others is in nobody's way.
+            let mut lowest: BTreeMap<Option<&str>, u32> = BTreeMap::new();
+            for one in lacking {
+                let level = one.definition.level;
+                let least = lowest.entry(one.beside.as_deref()).or_insert(level);
+                *least = level.min(*least);
+            }
             let is_free = |one: &Instance| {
                 let (definition, is_gated) = (&one.definition, one.machine.is_gated);
                 let is_let = || {
-                    lowest.is_none_or(|lowest| definition.level <= lowest)
-                        && self.all_of(&definition.needs, Instance::is_up)
-                        && self.all_of(&definition.after, Instance::is_past)
+                    let lowest = lowest.get(&one.beside.as_deref());
+                    lowest.is_none_or(|lowest| definition.level <= *lowest)
+                        && self.all_of(one, &definition.needs, Instance::is_up)
+                        && self.all_of(one, &definition.after, Instance::is_past)
                 };
                 one.machine.phase == Phase::Waiting && (!is_gated || is_let())
             };
@@ -40,17 +50,27 @@ impl Loop {
         }
     }
 
-    /// Whether all instances of these services are so. What there is not cannot be waited for.
-    fn all_of(&self, services: &[String], so: impl Fn(&Instance) -> bool) -> bool {
-        let are_meant = |one: &&Instance| services.contains(&one.definition.service);
-        services.is_empty() || self.instances.values().filter(are_meant).all(so)
+    /// Whether all instances of these services are so, for one that waits for them. What there is not cannot
+    /// be waited for. What starts beside others waits for what starts with it, where that is of the service.
+    fn all_of(&self, of: &Instance, services: &[String], so: impl Fn(&Instance) -> bool) -> bool {
+        services.iter().all(|service| {
+            let all = || {
+                let is_meant = |one: &&Instance| one.definition.service == *service;
+                self.instances.values().filter(is_meant).filter(|one| !one.is_replaced)
+            };
+            let with_it = || all().filter(|one| one.beside == of.beside);
+            if of.beside.is_some() && with_it().next().is_none() {
+                return all().filter(|one| one.is_current()).all(&so);
+            }
+            with_it().all(&so)
+        })
     }
 
     /// Ends what is to end, the highest level first, and whatever needs others before those. What is to run
     /// again begins when all of it has ended.
     pub(super) fn end_in_order(&mut self) {
-        let alive: Vec<&Instance> =
-            self.instances.values().filter(|one| one.ending && one.is_alive()).collect();
+        let is_meant = |one: &&Instance| one.ending && !one.is_replaced && one.is_alive();
+        let alive: Vec<&Instance> = self.instances.values().filter(is_meant).collect();
         let highest = alive.iter().map(|one| one.definition.level).max();
         let is_needed = |service: &String| {
             alive.iter().any(|one| {
@@ -106,9 +126,16 @@ impl Loop {
             .collect();
         for id in gone {
             if let Some(instance) = self.instances.remove(&id) {
+                if let Some(ledger) = &self.ledger {
+                    ledger.remove(&instance.file);
+                }
                 let name = instance.definition.name();
-                self.names.remove(&name);
-                self.surroundings.forget(&name);
+                if self.names.get(&name) == Some(&id) {
+                    self.names.remove(&name);
+                }
+                if !self.instances.values().any(|one| one.definition.name() == name) {
+                    self.surroundings.forget(&name);
+                }
                 if let Some((group, _)) = &instance.group {
                     group.remove();
                 }

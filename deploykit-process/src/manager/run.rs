@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
-use super::instance::Instance;
+use super::instance::{Instance, Process};
+use super::ledger::Ledger;
 use super::poll::{Poll, Timer, Token, after};
+use super::sockets::Sockets;
 use super::start::Prepared;
 use super::start::random;
-use super::{Command, InstanceStatus, ManagerError, Surroundings, Teller, Wish};
+use super::{Command, InstanceStatus, ManagerError, Surroundings, Teller, Those, Wish};
 use crate::cgroup::Groups;
 use crate::children::Children;
 use crate::definition::{Definition, Readiness};
@@ -23,11 +25,11 @@ pub(super) type Id = u64;
 /// What is watched of an instance, in the lowest bits of its tokens.
 pub(super) const KINDS: u64 = 256;
 /// Its process has ended.
-const ENDED: u64 = 0;
+pub(super) const ENDED: u64 = 0;
 /// Its phase has taken as long as it may.
-const TIME_UP: u64 = 1;
+pub(super) const TIME_UP: u64 = 1;
 /// It says something of itself.
-const SAYS: u64 = 2;
+pub(super) const SAYS: u64 = 2;
 /// A time of its process is over: it is ready, or what is left of it is looked at again.
 pub(super) const LOOK: u64 = 3;
 /// From this one on: one of its watches is due.
@@ -40,7 +42,7 @@ const ASKED: Token = Token::MAX;
 /// Somebody waits until instances have settled.
 #[derive(Debug)]
 struct Wait {
-    names: Vec<String>,
+    those: Those,
     until: Instant,
     timer: Timer,
     reply: Sender<Vec<InstanceStatus>>,
@@ -61,6 +63,13 @@ pub(super) struct Loop {
     /// Where control groups are made, and what their names begin with.
     pub(super) groups: Groups,
     pub(super) prefix: String,
+    pub(super) sockets: Sockets,
+    /// Where it is on record what runs, for a manager that comes after this one.
+    pub(super) ledger: Option<Ledger>,
+    /// The instances whose entries may not be true any more.
+    changed: BTreeSet<Id>,
+    /// It ends, and what it runs does not.
+    lets_be: bool,
     begin: Instant,
     /// Who waits until something has settled.
     waits: Vec<Wait>,
@@ -79,6 +88,25 @@ fn prefix(scope: &str) -> String {
     let number =
         if scope.is_empty() { of.hash_one(std::process::id()) } else { of.hash_one(scope) };
     format!("{number:016x}")
+}
+
+/// Has a line told that a process of an instance writes.
+pub(super) fn await_line(
+    surroundings: &dyn Surroundings,
+    teller: &Teller,
+    name: &str,
+    text: &str,
+    (id, marker): (Id, String),
+) {
+    let teller = teller.clone();
+    let heard = move || teller.tell(Command::Wrote(id, marker.clone()));
+    surroundings.await_line(name, text, Box::new(heard));
+}
+
+/// By what a text is told from the one before.
+fn digest(text: &[u8]) -> u64 {
+    use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(text)
 }
 
 impl Loop {
@@ -102,6 +130,10 @@ impl Loop {
             children,
             groups: Groups::find(),
             prefix: prefix(&scope),
+            sockets: Sockets::default(),
+            ledger: None,
+            changed: BTreeSet::new(),
+            lets_be: false,
             begin: Instant::now(),
             waits: Vec::new(),
             is_ending: false,
@@ -113,7 +145,8 @@ impl Loop {
     /// Runs until it is told to end, and nothing runs any more.
     pub(super) fn run(&mut self) {
         let mut happened = Vec::new();
-        while !self.is_ending || self.instances.values().any(Instance::is_alive) {
+        while !self.lets_be && (!self.is_ending || self.instances.values().any(Instance::is_alive))
+        {
             happened.clear();
             if self.poll.wait(&mut happened).is_err() {
                 // There is nothing that it could fail of but a lack of memory, which passes.
@@ -134,9 +167,16 @@ impl Loop {
             }
             self.clear_up(&ended.into_iter().collect::<Vec<_>>());
             self.go_on();
+            self.keep_record();
             if std::mem::take(&mut self.is_to_reap) {
                 self.reap_others();
             }
+        }
+        if self.lets_be {
+            return;
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.clear();
         }
         for (group, _) in self.instances.values().filter_map(|one| one.group.as_ref()) {
             group.remove();
@@ -146,11 +186,12 @@ impl Loop {
     /// Lets everything begin or end that nothing stands in the way of any more.
     fn go_on(&mut self) {
         self.end_in_order();
+        self.close_sockets();
         self.begin_in_order();
         self.drop_leaving();
         let waits = std::mem::take(&mut self.waits);
         let is_over = |wait: &Wait| {
-            let ids = self.named(&wait.names).unwrap_or_default();
+            let ids = self.meant(&wait.those);
             wait.until <= Instant::now() || ids.iter().all(|id| self.instances[id].is_settled())
         };
         let (done, waiting) = waits.into_iter().partition::<Vec<_>, _>(is_over);
@@ -158,7 +199,7 @@ impl Loop {
         for wait in done {
             self.poll.cancel(wait.timer);
             // Whoever has asked may have gone.
-            let _ = wait.reply.send(self.status_of(&wait.names));
+            let _ = wait.reply.send(self.status_of(&self.meant(&wait.those)));
         }
     }
 
@@ -183,11 +224,24 @@ impl Loop {
             Command::Wrote(id, marker) => self.wrote(id, &marker),
             Command::Reap => self.is_to_reap = true,
             Command::Kill => self.kill_all(),
-            Command::Status(reply) => drop(reply.send(self.status_of(&[]))),
-            Command::Settle(names, until, reply) => {
-                let timer = self.poll.at(until, ASKED);
-                self.waits.push(Wait { names, until, timer, reply });
+            Command::Prepare(what, reply) => drop(reply.send(self.prepare_beside(what))),
+            Command::Commit(token, reply) => {
+                self.commit(&token);
+                let _ = reply.send(());
             }
+            Command::Abort(token, reply) => {
+                self.abort(&token);
+                let _ = reply.send(());
+            }
+            Command::Status(reply) => {
+                let all: Vec<Id> = self.instances.keys().copied().collect();
+                drop(reply.send(self.status_of(&all)));
+            }
+            Command::Settle(those, until, reply) => {
+                let timer = self.poll.at(until, ASKED);
+                self.waits.push(Wait { those, until, timer, reply });
+            }
+            Command::LetBe => self.lets_be = true,
             Command::End => self.end(),
         }
     }
@@ -207,7 +261,7 @@ impl Loop {
                 return Err(ManagerError::Twice { name });
             }
         }
-        for instance in self.instances.values_mut() {
+        for instance in self.instances.values_mut().filter(|one| one.is_current()) {
             match named.remove(&instance.definition.name()) {
                 Some(definition) if !instance.is_alive() => {
                     instance.ending &= !std::mem::take(&mut instance.leaving);
@@ -222,16 +276,26 @@ impl Loop {
                 None => (instance.leaving, instance.ending) = (true, true),
             }
         }
+        self.changed.extend(self.instances.keys().copied());
         for (name, definition) in named {
-            self.next += 1;
-            self.names.insert(name, self.next);
-            self.instances.insert(self.next, Instance::new(definition));
+            let id = self.add(Instance::new(definition));
+            self.names.insert(name, id);
         }
         Ok(())
     }
 
+    /// Takes in an instance, which nobody wants to run yet.
+    pub(super) fn add(&mut self, instance: Instance) -> Id {
+        self.next += 1;
+        self.instances.insert(self.next, instance);
+        self.next
+    }
+
     fn want(&mut self, wish: Wish, names: &[String]) -> Result<(), ManagerError> {
         let ids = self.named(names).ok_or_else(|| self.unknown(names))?;
+        if wish == Wish::Down && names.is_empty() {
+            self.abort_all();
+        }
         for id in ids {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             match wish {
@@ -251,7 +315,7 @@ impl Loop {
         Ok(())
     }
 
-    fn bring_up(&mut self, id: Id) {
+    pub(super) fn bring_up(&mut self, id: Id) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         (instance.ending, instance.again) = (false, false);
         self.take(id, Happened::Wanted);
@@ -259,17 +323,17 @@ impl Loop {
 
     /// The instances that are meant: those of that name, or of a service of that name; all, where none is
     /// named. Nothing when there is one that there is not.
-    fn named(&self, names: &[String]) -> Option<Vec<Id>> {
+    pub(super) fn named(&self, names: &[String]) -> Option<Vec<Id>> {
+        let current = || self.instances.iter().filter(|(_, one)| one.is_current());
         if names.is_empty() {
-            return Some(self.instances.keys().copied().collect());
+            return Some(current().map(|(id, _)| *id).collect());
         }
         let mut found = Vec::new();
         for name in names {
             let before = found.len();
             found.extend(self.names.get(name));
             if found.len() == before {
-                let of_service =
-                    self.instances.iter().filter(|(_, one)| one.definition.service == *name);
+                let of_service = current().filter(|(_, one)| one.definition.service == *name);
                 found.extend(of_service.map(|(id, _)| *id));
             }
             if found.len() == before {
@@ -279,7 +343,14 @@ impl Loop {
         Some(found)
     }
 
-    fn unknown(&self, names: &[String]) -> ManagerError {
+    fn meant(&self, those: &Those) -> Vec<Id> {
+        match those {
+            Those::Named(names) => self.named(names).unwrap_or_default(),
+            Those::Beside(token) => self.prepared(token),
+        }
+    }
+
+    pub(super) fn unknown(&self, names: &[String]) -> ManagerError {
         let is_unknown = |name: &&String| self.named(std::slice::from_ref(*name)).is_none();
         let name = names.iter().find(is_unknown).cloned().unwrap_or_default();
         ManagerError::Unknown { name }
@@ -298,14 +369,14 @@ impl Loop {
         Ok(())
     }
 
-    fn status_of(&self, names: &[String]) -> Vec<InstanceStatus> {
-        let ids = self.named(names).unwrap_or_default();
+    fn status_of(&self, ids: &[Id]) -> Vec<InstanceStatus> {
         ids.iter().filter_map(|id| self.instances.get(id)).map(Instance::status).collect()
     }
 
     /// Hands to an instance what has happened, and does what comes of it.
     pub(super) fn take(&mut self, id: Id, happened: Happened) {
         let now = self.begin.elapsed();
+        self.changed.insert(id);
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let is_ready = happened == Happened::Ready;
         if is_ready && instance.acting.is_some() {
@@ -354,13 +425,31 @@ impl Loop {
     pub(super) fn spawn(&mut self, id: Id, prepared: Prepared) {
         let groups = self.entrances(id);
         let Some(instance) = self.instances.get_mut(&id) else { return };
+        let sockets = match self.sockets.of(&instance.definition) {
+            Ok(sockets) => sockets,
+            Err(why) => {
+                return self.ended(id, Ending::NotStarted(why), std::time::Duration::ZERO);
+            }
+        };
         let (definition, zero) = (&instance.definition, std::time::Duration::ZERO);
         if let Readiness::Line(text) = &definition.readiness {
-            let (teller, marker) = (self.teller.clone(), prepared.marker.clone());
-            let heard = move || teller.tell(Command::Wrote(id, marker.clone()));
-            self.surroundings.await_line(&definition.name(), text, Box::new(heard));
+            let (name, marker) = (definition.name(), prepared.marker.clone());
+            await_line(&*self.surroundings, &self.teller, &name, text, (id, marker));
         }
-        let mut process = match super::start::start(definition, prepared, groups) {
+        let (ledger, mut entry) = (self.ledger.as_ref(), instance.entry());
+        let (file, group) = (&instance.file, &instance.group_name);
+        let mut keep = |process: &Process| {
+            if let Some(ledger) = ledger {
+                let mut running = process.running();
+                running.group.clone_from(group);
+                entry.process = Some(running);
+                // A service that runs, and that nobody finds again, is better than one that does not.
+                let _ = ledger.write(file, &entry.text());
+            }
+        };
+        let started =
+            super::start::start(definition, prepared, groups, sockets, ledger.is_some(), &mut keep);
+        let mut process = match started {
             Ok(process) => process,
             Err(why) => return self.ended(id, Ending::NotStarted(why), zero),
         };
@@ -387,6 +476,26 @@ impl Loop {
         instance.owes = !definition_owes.is_empty();
         if is_ready {
             self.take(id, Happened::Ready);
+        }
+    }
+
+    /// That of an instance is to be put on record.
+    pub(super) fn note_changed(&mut self, id: Id) {
+        self.changed.insert(id);
+    }
+
+    /// Puts on record what has changed.
+    pub(super) fn keep_record(&mut self) {
+        let changed = std::mem::take(&mut self.changed);
+        let Some(ledger) = &self.ledger else { return };
+        for id in changed {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            let text = instance.entry().text();
+            let hash = digest(&text);
+            if std::mem::replace(&mut instance.written, hash) != hash {
+                // What cannot be written now is written with the next change.
+                let _ = ledger.write(&instance.file, &text);
+            }
         }
     }
 

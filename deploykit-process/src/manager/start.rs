@@ -1,5 +1,6 @@
 //! Starting the process of an instance.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,8 +12,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 
 use super::Surroundings;
 use super::instance::Process;
+use super::ledger;
 use crate::definition::{Definition, Readiness};
-use crate::spawn::{Identity, Launch, spawn};
+use crate::listen::inode;
+use crate::spawn::{Identity, Launch, Passed, Spawned, spawn_known};
 use crate::table::{MARKER, SCOPE};
 
 /// A number that nobody foresees.
@@ -74,7 +77,7 @@ pub(super) fn prepare(
     if !scope.is_empty() {
         env.push((SCOPE.into(), scope.into()));
     }
-    let outputs = surroundings.outputs(definition);
+    let outputs = surroundings.outputs(definition, &marker);
     let outputs = outputs.map_err(|error| format!("where it is to write: {error}"))?;
     Ok(Prepared { marker, identity, env, outputs })
 }
@@ -84,6 +87,9 @@ pub(super) fn start(
     definition: &Definition,
     prepared: Prepared,
     groups: Vec<OwnedFd>,
+    sockets: Vec<Passed>,
+    outlives: bool,
+    on_born: &mut dyn FnMut(&Process),
 ) -> Result<Process, String> {
     let Prepared { marker, identity, mut env, outputs: [stdout, stderr] } = prepared;
     let notify = match definition.readiness {
@@ -110,25 +116,45 @@ pub(super) fn start(
         stdout,
         stderr,
         groups,
-        sockets: Vec::new(),
+        sockets,
+        // It keeps what it has said until somebody hears it.
+        held: notify
+            .as_ref()
+            .filter(|_| outlives)
+            .and_then(|socket| socket.try_clone().ok())
+            .into_iter()
+            .collect(),
         is_bound: false,
     };
-    let spawned = spawn(&launch).map_err(|error| match process::preflight(&spec) {
+    let names = definition.listen.iter().cloned();
+    let given = names.zip(&launch.sockets);
+    let given: BTreeMap<String, u64> =
+        given.filter_map(|(name, one)| Some((name, inode(&one.socket).ok()?))).collect();
+    let mut born = None;
+    let mut keep = |spawned: Spawned| {
+        let process = Process {
+            pid: spawned.pid,
+            id: ledger::identity(spawned.pid),
+            handle: spawned.handle,
+            started: Instant::now(),
+            marker: marker.clone(),
+            user: user.as_raw(),
+            notify: notify.as_ref().and_then(|socket| socket.try_clone().ok()),
+            ready_since: None,
+            ready: None,
+            asked: None,
+            sockets: given.clone(),
+            is_killed: false,
+            ended: None,
+        };
+        on_born(&process);
+        born = Some(process);
+    };
+    spawn_known(&launch, &mut keep).map_err(|error| match process::preflight(&spec) {
         Err(error) => in_words(error),
         Ok(()) => deploykit_core::chain(&error),
     })?;
-    Ok(Process {
-        pid: spawned.pid,
-        handle: spawned.handle,
-        started: Instant::now(),
-        marker,
-        user: user.as_raw(),
-        notify,
-        ready_since: None,
-        ready: None,
-        is_killed: false,
-        ended: None,
-    })
+    born.ok_or_else(|| "nobody took note of it".to_owned())
 }
 
 /// The program as others would run it, for finding it and for saying why it cannot be run.
@@ -211,7 +237,7 @@ fn assignments(text: &str) -> Vec<(OsString, OsString)> {
 
 /// A socket on which a process says how it is. Its name is not a file: whoever runs as another user need
 /// not be let into a directory.
-fn listen(marker: &str) -> io::Result<(OwnedFd, String)> {
+pub(super) fn listen(marker: &str) -> io::Result<(OwnedFd, String)> {
     // The name of such a socket has 107 bytes.
     let secret = marker.rsplit('-').next().unwrap_or_default();
     let name = format!("deploykit/{secret}");

@@ -43,6 +43,8 @@ pub struct Launch {
     pub groups: Vec<OwnedFd>,
     /// Sockets that it gets as descriptors 3, 4, …, and hears of as sd_listen_fds(3) has it.
     pub sockets: Vec<Passed>,
+    /// Descriptors that it holds open without being told of them, behind the sockets.
+    pub held: Vec<OwnedFd>,
     /// It ends when the thread that starts it does: SIGKILL, for its main process.
     pub is_bound: bool,
 }
@@ -116,25 +118,28 @@ pub struct Spawned {
 /// # Errors
 /// What kept it from being started.
 pub fn spawn(launch: &Launch) -> Result<Spawned, SpawnError> {
-    spawn_known(launch, &mut |_| {})
+    let mut born = None;
+    spawn_known(launch, &mut |spawned| born = Some(spawned))?;
+    born.ok_or_else(|| SpawnError::System {
+        program: launch.program.clone(),
+        dir: launch.dir.clone(),
+        source: io::ErrorKind::NotFound.into(),
+    })
 }
 
-/// The same; but before its program runs `on_born` is told of the process. When this process is killed
-/// before that has returned, the program never runs: nothing runs of which nobody was told.
+/// The same; but `on_born` gets the process before its program runs. When this process is killed before
+/// that has returned, the program never runs: nothing runs of which nobody has taken note.
 ///
 /// # Errors
-/// As [`spawn`].
-pub fn spawn_known(
-    launch: &Launch,
-    on_born: &mut dyn FnMut(&Spawned),
-) -> Result<Spawned, SpawnError> {
+/// As [`spawn`]; `on_born` may have got the process, which is gone.
+pub fn spawn_known(launch: &Launch, on_born: &mut dyn FnMut(Spawned)) -> Result<(), SpawnError> {
     begin(launch, on_born).map_err(|source| {
         let (program, dir) = (launch.program.clone(), launch.dir.clone());
         SpawnError::System { program, dir, source }
     })
 }
 
-fn begin(launch: &Launch, on_born: &mut dyn FnMut(&Spawned)) -> io::Result<Spawned> {
+fn begin(launch: &Launch, on_born: &mut dyn FnMut(Spawned)) -> io::Result<()> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -159,11 +164,11 @@ fn begin(launch: &Launch, on_born: &mut dyn FnMut(&Spawned)) -> io::Result<Spawn
             return Err(error.into());
         }
     };
-    on_born(&spawned);
+    on_born(spawned);
     // It fails when the process has ended: what it has said of that is read next.
     let _ = rustix::net::send(&ours, b"!", SendFlags::NOSIGNAL);
     match verdict(&ours)? {
-        None => Ok(spawned),
+        None => Ok(()),
         Some(error) => {
             take_note();
             Err(error)
@@ -224,6 +229,7 @@ fn image(launch: &Launch, null: BorrowedFd<'_>, word: &OwnedFd) -> io::Result<Im
     let output = |to: &Option<OwnedFd>| to.as_ref().map_or(null, OwnedFd::as_fd).as_raw_fd();
     let mut fds = vec![null.as_raw_fd(), output(&launch.stdout), output(&launch.stderr)];
     fds.extend(launch.sockets.iter().map(|one| one.socket.as_raw_fd()));
+    fds.extend(launch.held.iter().map(|one| one.as_raw_fd()));
     // With the word, which comes behind all others.
     fds.push(word.as_raw_fd());
     Image::new(child::Parts {

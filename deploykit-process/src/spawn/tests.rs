@@ -19,6 +19,7 @@ fn launch(script: &str, out: Option<OwnedFd>) -> Launch {
         stderr: None,
         groups: Vec::new(),
         sockets: Vec::new(),
+        held: Vec::new(),
         is_bound: false,
     }
 }
@@ -72,13 +73,15 @@ fn nothing_runs_that_nobody_was_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ran");
     let mut was_told = false;
-    let spawned = spawn_known(&launch(&format!("echo > {}", file.display()), None), &mut |one| {
+    let mut pid = 0;
+    spawn_known(&launch(&format!("echo > {}", file.display()), None), &mut |one| {
         std::thread::sleep(std::time::Duration::from_millis(100));
+        pid = one.pid;
         was_told = one.pid > 0 && !file.exists();
     })
     .unwrap();
     assert!(was_told);
-    waitpid(Pid::from_raw(spawned.pid.cast_signed()), WaitOptions::empty()).unwrap();
+    waitpid(Pid::from_raw(pid.cast_signed()), WaitOptions::empty()).unwrap();
     assert!(file.exists());
 }
 

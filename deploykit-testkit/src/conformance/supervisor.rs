@@ -30,6 +30,9 @@ pub fn supervisor(make: impl Fn(&Layout) -> Arc<dyn Supervisor>) {
     }
 }
 
+/// So long what drains may take.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 struct Stage<'a> {
     scene: Scene,
     make: &'a dyn Fn(&Layout) -> Arc<dyn Supervisor>,
@@ -69,16 +72,32 @@ impl Stage<'_> {
         in_use
     }
 
-    /// Prepares a release, and keeps the token as the journal does.
-    fn prepare(&self, release: &SealedRelease) -> Prepared {
-        let prepared = self.supervisor().prepare(&calm(), release).expect("it gets ready");
-        let text = serde_json::to_string(&prepared).expect("a record");
-        serde_json::from_str(&text).expect("the same")
+    /// Prepares a release under a name.
+    fn prepare(&self, release: &SealedRelease, token: &str) -> Prepared {
+        let prepared = Prepared::new(token);
+        let beside = self.supervisor().prepare(&calm(), release, &prepared, Manner::Usual);
+        beside.expect("it gets ready");
+        prepared
+    }
+
+    /// Waits until nothing drains any more, and looks what is in use.
+    fn drained(&self, only: &[ReleaseId]) {
+        let begun = std::time::Instant::now();
+        while self.in_use() != only && begun.elapsed() < DRAIN {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(self.in_use(), only, "something is left of what was before");
     }
 
     fn commit(&self, release: &SealedRelease, prepared: &Prepared) {
         self.scene.activate(release);
-        self.supervisor().commit(&calm(), release, prepared).expect("it takes over");
+        let supervisor = self.supervisor();
+        supervisor.commit(&calm(), release, prepared).expect("it takes over");
+        // As the engine does.
+        for instance in supervisor.instances().iter().filter(|one| !supervisor.hands_over(one)) {
+            let manner = Manner::Usual;
+            supervisor.restart_instance(&calm(), release, instance, manner).expect("it starts");
+        }
     }
 }
 
@@ -134,10 +153,10 @@ fn by_instance(stage: &Stage<'_>, release: &SealedRelease) {
 }
 
 fn cannot_prepare(stage: &Stage<'_>, release: &SealedRelease) {
-    let (ctx, token) = (calm(), Prepared { token: "none".into() });
+    let (ctx, token) = (calm(), Prepared::new("none"));
     let supervisor = stage.supervisor();
     let answers = [
-        ("prepare", supervisor.prepare(&ctx, release).map(drop)),
+        ("prepare", supervisor.prepare(&ctx, release, &token, Manner::Usual)),
         ("commit", supervisor.commit(&ctx, release, &token)),
         ("abort", supervisor.abort(&ctx, &token)),
     ];
@@ -155,42 +174,50 @@ fn overlaps(stage: &Stage<'_>) {
     let (one, two, three) =
         (stage.scene.release(1), stage.scene.release(2), stage.scene.release(3));
     stage.runs(false);
-    let first = stage.prepare(&one);
+    let first = stage.prepare(&one, "1");
     stage.commit(&one, &first);
     stage.runs(true);
-    assert_eq!(stage.in_use(), ids([&one]));
+    stage.drained(&ids([&one]));
 
     // What is prepared runs beside, and goes without a trace.
-    let second = stage.prepare(&two);
+    let second = stage.prepare(&two, "2");
     assert_eq!(stage.in_use(), ids([&one, &two]), "not both run, or one could be pruned");
+    stage.runs(true);
+    stage.prepare(&two, "2");
     stage.supervisor().abort(&calm(), &second).expect("it ends");
-    assert_eq!(stage.in_use(), ids([&one]));
+    stage.drained(&ids([&one]));
     stage.supervisor().abort(&calm(), &second).expect("what is gone is no error");
     stage.runs(true);
 
-    // Whoever was killed in between has lost the token of what it prepared.
-    let _lost = stage.prepare(&two);
-    let third = stage.prepare(&three);
+    // Whoever was killed in between has left what it prepared.
+    stage.prepare(&two, "3");
+    let third = stage.prepare(&three, "4");
     stage.commit(&three, &third);
-    assert_eq!(stage.in_use(), ids([&three]), "something is left of what was before");
-    stage.supervisor().commit(&calm(), &three, &third).expect("twice is as once");
-    assert_eq!(stage.in_use(), ids([&three]));
+    stage.drained(&ids([&three]));
+    stage.commit(&three, &third);
+    stage.drained(&ids([&three]));
 
     // A way back prepares what is active already.
     stage.scene.activate(&one);
-    let back = stage.prepare(&one);
+    let back = stage.prepare(&one, "4-back");
     stage.commit(&one, &back);
-    assert_eq!(stage.in_use(), ids([&one]));
-    overlap_is_cancelled_and_stopped(stage, &two);
+    stage.drained(&ids([&one]));
+    // What was prepared is gone after a reboot, and runs all the same after the commit.
+    stage.commit(&two, &Prepared::new("5"));
+    stage.drained(&ids([&two]));
+    by_instance(stage, &two);
+    overlap_is_cancelled_and_stopped(stage, &one);
 }
 
 fn overlap_is_cancelled_and_stopped(stage: &Stage<'_>, other: &SealedRelease) {
     let (cancelled, before) = (calm(), stage.in_use());
     cancelled.cancellation().cancel(Cause::Terminate);
-    let answer = stage.supervisor().prepare(&cancelled, other);
+    let prepared = Prepared::new("6");
+    let answer = stage.supervisor().prepare(&cancelled, other, &prepared, Manner::Usual);
     assert!(matches!(answer, Err(SupervisorError::Cancelled(_))), "{answer:?}");
-    assert_eq!(stage.in_use(), before, "what did not get ready runs");
-    let _prepared = stage.prepare(other);
+    stage.supervisor().abort(&calm(), &prepared).expect("it ends");
+    stage.drained(&before);
+    stage.prepare(other, "7");
     stage.supervisor().stop(&calm()).expect("it ends");
     assert_eq!(stage.in_use(), [], "something runs on, prepared or not");
     stage.runs(false);

@@ -111,12 +111,19 @@ impl Supervisor for FakeService {
         if self.0.world().missing { Err(error("find", "it is missing")) } else { Ok(()) }
     }
 
-    fn prepare(&self, ctx: &Context, release: &dyn Release) -> Result<Prepared, SupervisorError> {
+    fn prepare(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        prepared: &Prepared,
+        manner: Manner,
+    ) -> Result<(), SupervisorError> {
         self.overlapping("prepare")?;
-        self.start(ctx, "prepare", release)?;
-        let token = format!("{} {}", release.source().digest(), release.id());
-        self.0.world().prepared.insert(token.clone(), release.id().clone());
-        Ok(Prepared { token })
+        self.0.world().manners.push(manner);
+        let token = prepared.token.clone();
+        let other = self.0.world().prepared.insert(token, release.id().clone());
+        assert!(other.is_none_or(|id| id == *release.id()), "a token names two");
+        self.start(ctx, "prepare", release)
     }
 
     fn commit(
@@ -126,22 +133,19 @@ impl Supervisor for FakeService {
         prepared: &Prepared,
     ) -> Result<(), SupervisorError> {
         self.overlapping("commit")?;
-        let (id, token) = (release.id(), &prepared.token);
-        assert!(token.ends_with(id.as_str()), "{token} was prepared, and {id} is to take over");
+        let id = release.id();
         self.start(ctx, "commit", release)?;
         let mut world = self.0.world();
-        let ready = world.prepared.remove(token).or_else(|| world.serving.clone());
-        if ready.as_ref() != Some(id) {
-            return Err(error("commit", "what was prepared is gone"));
-        }
+        let ready = world.prepared.remove(&prepared.token);
+        assert!(ready.is_none_or(|ready| ready == *id), "another one was prepared than takes over");
         world.prepared.clear();
-        world.serving = ready;
+        world.serving = Some(id.clone());
         Ok(())
     }
 
     fn abort(&self, _: &Context, prepared: &Prepared) -> Result<(), SupervisorError> {
         self.overlapping("abort")?;
-        self.0.call(format!("abort {}", &prepared.token[..2]));
+        self.0.call(format!("abort {}", prepared.token));
         self.0.world().prepared.remove(&prepared.token);
         Ok(())
     }

@@ -156,6 +156,20 @@ impl<'a> Up<'a> {
     }
 
     fn tell_what_was_left(&self) {
+        let adopted = self.supervision.adopted();
+        if !adopted.instances.is_empty() {
+            let names =
+                adopted.instances.iter().map(|(name, pid)| format!("{name} (process {pid})"));
+            let names: Vec<String> = names.collect();
+            let names = names.join(", ");
+            self.note(&format!("took over what an earlier `up` had left running: {names}"));
+        }
+        for (address, why) in &adopted.lost {
+            self.warn(&format!(
+                "the socket {address} cannot be had back ({why}): what serves there goes on, and is \
+                 restarted by the next deployment instead of handed over"
+            ));
+        }
         for left in self.supervision.left() {
             let what = left.instance.as_deref().unwrap_or("a process");
             self.note(&format!(

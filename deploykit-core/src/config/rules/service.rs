@@ -80,6 +80,11 @@ fn first_command(service: &ServiceConfig) -> Option<&'static str> {
 }
 
 fn commands(rules: &mut Rules<'_>, service: &ServiceConfig, has_unit: bool) {
+    if service.on_deploy.overlaps() {
+        let why = "only what `deploykit up` runs is handed over";
+        let hint = "[[service]] with a name and a command describes what it runs";
+        return rules.wrong(&["service", "on_deploy"], why, Some(hint));
+    }
     let reloads = service.on_deploy == OnDeploy::Reload;
     if reloads && service.reload.is_none() && !has_unit {
         let place = rules.value(&["service", "on_deploy"]);

@@ -1,5 +1,7 @@
 //! Rules of `[[service]]`.
 
+use std::collections::BTreeSet;
+
 use super::Rules;
 use super::service::wrong_unit;
 use super::supervised;
@@ -17,12 +19,12 @@ pub(super) fn check(rules: &mut Rules<'_>, config: &Config) {
         name(rules, &path, service, &services[..index]);
         numbers(rules, &path, service);
         texts(rules, &path, service);
-        sockets(rules, &path, service);
+        sockets(rules, &path, config, index);
         supervised::check(rules, &path, service, config.systemd.is_used());
         if !config.systemd.is_used() {
             supervised::others(rules, &path, service, services);
         }
-        if service.on_deploy == OnDeploy::Reload
+        if service.on_deploy == Some(OnDeploy::Reload)
             && service.reload.is_none()
             && rules.is_whole(&path)
         {
@@ -110,11 +112,18 @@ fn texts(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
     }
 }
 
-fn sockets(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
+fn sockets(rules: &mut Rules<'_>, path: &[&str], config: &Config, number: usize) {
+    let service = &config.service.services[number];
+    let before = config.service.services[..number].iter().flat_map(|other| &other.listen);
+    let mut taken: BTreeSet<&str> = before.map(String::as_str).collect();
     for (index, address) in service.listen.iter().enumerate() {
         let index = index.to_string();
         let at = [path, &["listen", &index]].concat();
-        let several = service.count.is_some();
+        let several = service.count.is_some() && config.systemd.is_used();
+        if !taken.insert(address) {
+            rules.wrong(&at, "it is listened on already, by this service or another one", None);
+            continue;
+        }
         if !is_address(address) {
             let why = "it is a port, address:port, or the absolute path of a socket";
             rules.wrong(
@@ -124,7 +133,7 @@ fn sockets(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
             );
         } else if several && !address.contains(INSTANCE) {
             let hint = "put {instance} where the number of the instance belongs: \"808{instance}\"";
-            rules.wrong(&at, "every instance needs one of its own", Some(hint));
+            rules.wrong(&at, "systemd opens one for every instance", Some(hint));
         }
     }
 }

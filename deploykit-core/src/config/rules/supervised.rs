@@ -7,10 +7,11 @@ use crate::config::{
 };
 
 /// What `deploykit up` does, and units of systemd do not: the keys, and whether they ask for something.
-fn of_up(service: &ServiceSpec) -> [(&'static str, bool); 16] {
+fn of_up(service: &ServiceSpec) -> [(&'static str, bool); 17] {
     let (one_minute, five_seconds) = (Period::from_secs(60), Period::from_secs(5));
     [
         ("enabled", !service.enabled),
+        ("on_deploy", service.on_deploy.is_some_and(OnDeploy::overlaps)),
         ("ready_delay", service.ready_delay.is_some()),
         ("ready_line", service.ready_line.is_some()),
         ("ready_check", service.ready_check.is_some()),
@@ -30,11 +31,10 @@ fn of_up(service: &ServiceSpec) -> [(&'static str, bool); 16] {
 }
 
 /// What systemd does, and `deploykit up` does not, likewise.
-fn of_systemd(service: &ServiceSpec) -> [(&'static str, bool); 8] {
+fn of_systemd(service: &ServiceSpec) -> [(&'static str, bool); 7] {
     [
-        ("listen", !service.listen.is_empty()),
         ("watchdog", service.watchdog.is_some()),
-        ("on_deploy", service.on_deploy == OnDeploy::Reload),
+        ("on_deploy", service.on_deploy == Some(OnDeploy::Reload)),
         ("reload", service.reload.is_some()),
         ("directives", !service.directives.is_empty()),
         ("network", service.network != NetworkConfig::default()),
@@ -134,6 +134,7 @@ pub(super) fn others(
     }
     let words = service.command.as_slice().iter().chain(service.env.values());
     let words = words.chain(&service.env_files).chain(&service.watch).chain(&service.ready_check);
+    let words = words.chain(&service.listen);
     let names_one =
         words.chain(&service.start).chain(&service.stop).any(|word| word.contains(INSTANCE));
     if service.count.is_none() && names_one && rules.is_whole(path) {
@@ -195,8 +196,32 @@ fn ready(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec, under_syst
             rules.wrong(&[path, &[key]].concat(), "nothing asks for it", Some(&hint));
         }
     }
+    if !under_systemd && service.on_deploy(false).overlaps() {
+        hand_over(rules, path, service);
+    }
     if service.ready_line.as_deref() == Some("") {
         rules.wrong(&[path, &["ready_line"]].concat(), "every line contains that", None);
+    }
+}
+
+/// What is handed over, and how it tells that it is ready.
+fn hand_over(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
+    let at = [path, &["ready"]].concat();
+    let place = rules.value(&at).or_else(|| rules.value(&[path, &["listen"]].concat()));
+    let place = place.or_else(|| rules.value(&[path, &["on_deploy"]].concat()));
+    match service.ready {
+        Ready::Started => {
+            let why = "the old one is ended when the new one is ready, and nobody could tell when the \
+                       new one is ready";
+            let hint =
+                "ready = \"notify\", \"line\", \"check\" or \"delay\"; or on_deploy = \"restart\"";
+            rules.missing(place, why, Some(hint));
+        }
+        Ready::Exit => {
+            let why = "it does its work once: there is nothing to hand over";
+            rules.missing(place, why, Some("leave `listen` out, or on_deploy = \"restart\""));
+        }
+        Ready::Notify | Ready::Delay | Ready::Line | Ready::Check => {}
     }
 }
 

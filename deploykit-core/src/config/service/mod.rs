@@ -26,6 +26,18 @@ pub enum OnDeploy {
     Restart,
     /// Tell it to reload.
     Reload,
+    /// Start the new instances beside the old ones, on the same sockets, and end the old ones when all new
+    /// ones are ready.
+    HandOver,
+    /// The same, instance by instance: there is never more than one too many.
+    Rolling,
+}
+
+impl OnDeploy {
+    /// Whether the new one is started before the old one is ended.
+    pub fn overlaps(self) -> bool {
+        matches!(self, Self::HandOver | Self::Rolling)
+    }
 }
 
 /// What runs the service.

@@ -53,8 +53,9 @@ pub struct ServiceSpec {
     /// application's directory; one that may be missing begins with a dash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_files: Vec<String>,
-    /// Sockets that are opened for it and outlive its restarts: a port, `address:port`, or the path of a
-    /// unix socket.
+    /// Sockets that are opened for it and outlive its restarts and its releases: a port, `address:port`, or
+    /// the path of a unix socket. All instances share one under `deploykit up`; `{instance}` gives each one
+    /// of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<String>,
     /// When it counts as up.
@@ -69,9 +70,10 @@ pub struct ServiceSpec {
     /// With `ready = "check"`: what is asked until it is well, in the form of a `watch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_check: Option<String>,
-    /// What a deployment does to it.
-    #[serde(default)]
-    pub on_deploy: OnDeploy,
+    /// What a deployment does to it. When it is left out: `hand-over` where `deploykit up` runs it and it
+    /// has `listen`, otherwise `restart`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_deploy: Option<OnDeploy>,
     /// Makes it reload. `$MAINPID` stands for its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<Argv>,
@@ -170,6 +172,15 @@ pub struct ServiceSpec {
     /// Directives for its unit file that have no key here, by section: `Service.Nice = "5"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub directives: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl ServiceSpec {
+    /// What a deployment does to it where `deploykit up` runs it, or systemd does.
+    pub fn on_deploy(&self, under_systemd: bool) -> OnDeploy {
+        let is_passed_on = !self.listen.is_empty() && !under_systemd;
+        let usual = if is_passed_on { OnDeploy::HandOver } else { OnDeploy::Restart };
+        self.on_deploy.unwrap_or(usual)
+    }
 }
 
 /// When a service counts as up.

@@ -1,27 +1,37 @@
 //! The service backend `process`: services under a process manager that runs beside, and that is asked
 //! over its socket.
 
+mod hand_over;
+mod line;
+mod state;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use deploykit_core::config::{Config, ServiceSpec};
 use deploykit_core::traits::{
-    BackendError, BoxError, Instance, InstanceName, LogLine, LogRequest, Manner, Release,
+    BackendError, BoxError, InstanceName, LogLine, LogRequest, Manner, Prepared, Release,
     ServiceState, ServiceStatus, Supervisor, SupervisorError, Switching,
 };
 use deploykit_core::{
     BackendRequest, Context, Layout, ReleaseId, Timestamp, chain, releases_in_use,
 };
 
-use crate::control::{Client, ClientError};
+use crate::control::Client;
 use crate::definition::Definition;
 use crate::describe::{describe_all, log_policy};
 use crate::kept;
 use crate::log::{self, LogSettings, ReadRequest};
-use crate::machine::{Next, Phase, Reason};
+use crate::machine::{Phase, Reason};
+use crate::manager::ledger::Ledger;
 use crate::manager::{InstanceStatus, preflight};
 use crate::reading::read_all;
+use hand_over::{handed_over, longest};
+use line::Line;
+pub use state::as_instance;
+use state::{detail, state};
 
 /// Where the manager of an application answers.
 pub fn socket(layout: &Layout) -> Utf8PathBuf {
@@ -33,8 +43,16 @@ pub fn log_dir(layout: &Layout) -> Utf8PathBuf {
     layout.private().join("services")
 }
 
+/// Where it is on record what runs, and where the pipes of the services have their names.
+pub(crate) fn running_dir(layout: &Layout) -> Utf8PathBuf {
+    layout.private().join("running")
+}
+
 /// So many lines tell what went wrong.
 const LAST_LINES: usize = 20;
+
+/// The pause between two looks at what drains.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// How often it is looked whether somebody wants it to end meanwhile.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -45,6 +63,8 @@ const GLANCE: Duration = Duration::from_millis(200);
 pub struct Processes {
     config: Config,
     layout: Layout,
+    /// The services that are handed over.
+    handed: BTreeSet<String>,
     /// So often an instance may end while it is brought up.
     forgiven: u64,
     /// Of which release the manager was told last: where many instances are brought over one by one, it is
@@ -69,6 +89,7 @@ impl Processes {
         describe_all(config, "", layout.root(), layout)?;
         let forgiven = config.health.restarts.into();
         Ok(Self {
+            handed: handed_over(config),
             config: config.clone(),
             layout: layout.clone(),
             forgiven,
@@ -76,8 +97,14 @@ impl Processes {
         })
     }
 
-    fn client(&self) -> Result<Client, SupervisorError> {
-        Client::connect(&socket(&self.layout)).map_err(failed)
+    /// The way to the manager. Where one was killed, and its services run, another one is about to begin.
+    fn line(&self) -> Line {
+        Line::new(socket(&self.layout), Ledger::is_left(&running_dir(&self.layout)))
+    }
+
+    /// The same for whoever only looks.
+    fn short_line(&self) -> Line {
+        Line::impatient(socket(&self.layout))
     }
 
     fn definitions(&self, release: &dyn Release) -> Result<Vec<Definition>, SupervisorError> {
@@ -96,43 +123,49 @@ impl Processes {
     ) -> Result<(), SupervisorError> {
         ctx.check()?;
         let definitions = self.definitions(release)?;
-        // One may wait for the other.
-        let longest = definitions.iter().fold(GLANCE, |sum, one| {
-            sum.saturating_add(one.course.start_timeout).saturating_add(one.course.stop_timeout)
-        });
+        let longest = longest(&definitions);
         let all: Vec<String> = definitions.iter().map(Definition::name).collect();
         // What the release before had, and this one has not, is on its way.
         let names = if names.is_empty() { &all[..] } else { names };
-        let mut client = self.client()?;
-        self.define(&mut client, release, definitions)?;
-        match manner {
-            Manner::Changed => client.renew(names).map_err(failed)?,
-            _ => client.restart(names).map_err(failed)?,
-        }
+        let mut line = self.line();
+        self.define(ctx, &mut line, release)?;
+        line.ask(ctx, &mut |client| match manner {
+            Manner::Changed => client.renew(names),
+            _ => client.restart(names),
+        })?;
         let begun = ctx.now();
         loop {
-            let found = client.settle(names, GLANCE).map_err(failed)?;
-            if let Some(ill) = found.iter().find(|one| self.has_failed(one)) {
-                return Err(ill_of(ill, self.lines_of(ctx, &ill.name, begun)));
-            }
-            if found.iter().all(|one| state(one) == ServiceState::Running) {
+            let found = line.ask(ctx, &mut |client| client.settle(names, GLANCE))?;
+            if self.are_up(ctx, &found, begun, longest)? {
                 return Ok(());
             }
-            ctx.check()?;
-            let spent = ctx.now().since(begun);
-            let over = spent >= longest || ctx.remaining().is_some_and(|left| left.is_zero());
-            if let Some(slow) = found.iter().find(|one| over && state(one) != ServiceState::Running)
-            {
-                let what = format!(
-                    "{} is not up after {} s: {}",
-                    slow.name,
-                    spent.as_secs(),
-                    detail(slow)
-                );
-                let lines = self.lines_of(ctx, &slow.name, begun);
-                return Err(BackendError::new(what).tail(lines).into());
-            }
         }
+    }
+
+    /// Whether all of these are up. The error is about the one that is not, and will not be.
+    fn are_up(
+        &self,
+        ctx: &Context,
+        found: &[InstanceStatus],
+        begun: Timestamp,
+        longest: Duration,
+    ) -> Result<bool, SupervisorError> {
+        if let Some(ill) = found.iter().find(|one| self.has_failed(one)) {
+            return Err(ill_of(ill, self.lines_of(ctx, &ill.name, begun)));
+        }
+        if found.iter().all(|one| state(one) == ServiceState::Running) {
+            return Ok(true);
+        }
+        ctx.check()?;
+        let spent = ctx.now().since(begun);
+        let over = spent >= longest || ctx.remaining().is_some_and(|left| left.is_zero());
+        if let Some(slow) = found.iter().find(|one| over && state(one) != ServiceState::Running) {
+            let what =
+                format!("{} is not up after {} s: {}", slow.name, spent.as_secs(), detail(slow));
+            let lines = self.lines_of(ctx, &slow.name, begun);
+            return Err(BackendError::new(what).tail(lines).into());
+        }
+        Ok(false)
     }
 }
 
@@ -140,14 +173,17 @@ impl Processes {
     /// Tells the manager what there is to run, unless it was told of that release already.
     fn define(
         &self,
-        client: &mut Client,
+        ctx: &Context,
+        line: &mut Line,
         release: &dyn Release,
-        definitions: Vec<Definition>,
     ) -> Result<(), SupervisorError> {
         let mut defined = self.defined.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Some((release.id().clone(), client.peer().unwrap_or_default()));
+        // Whoever answers is known when they have.
+        let peer = line.ask(ctx, &mut |client| Ok(client.peer()))?;
+        let now = Some((release.id().clone(), peer.unwrap_or_default()));
         if *defined != now || now.as_ref().is_some_and(|(_, peer)| *peer == 0) {
-            client.define(definitions).map_err(failed)?;
+            let definitions = self.definitions(release)?;
+            line.ask(ctx, &mut |client| client.define(definitions.clone()))?;
             *defined = now;
         }
         Ok(())
@@ -169,6 +205,13 @@ impl Processes {
             lines.push(line.text);
         });
         lines
+    }
+
+    fn can_overlap(&self, what: &'static str) -> Result<(), SupervisorError> {
+        match self.switching() {
+            Switching::Overlap => Ok(()),
+            _ => Err(SupervisorError::Unsupported { what }),
+        }
     }
 
     /// The log of an instance.
@@ -208,64 +251,13 @@ fn ill_of(one: &InstanceStatus, lines: Vec<String>) -> SupervisorError {
     BackendError::new(what).tail(lines).into()
 }
 
-fn failed(error: ClientError) -> SupervisorError {
-    let hint = match &error {
-        ClientError::Nobody { .. } => {
-            Some("`deploykit up` runs the services, and is asked by every other command".to_owned())
-        }
-        _ => None,
-    };
-    BackendError::new(error).hint(hint).of_the_host().into()
-}
-
-/// The state of an instance, as the engine calls it.
-fn state(one: &InstanceStatus) -> ServiceState {
-    match &one.phase {
-        Phase::Running | Phase::Down(Reason::Done) => ServiceState::Running,
-        Phase::Down(Reason::Unwanted) => ServiceState::Stopped,
-        Phase::Down(Reason::Failed(_)) => ServiceState::Failed,
-        Phase::Stopping(Next::Nothing) => ServiceState::Stopped,
-        Phase::Waiting | Phase::Starting | Phase::Pausing | Phase::Stopping(_) => {
-            ServiceState::Starting
-        }
-    }
-}
-
-fn detail(one: &InstanceStatus) -> String {
-    let last = one.last_end.as_deref().unwrap_or_default();
-    let said = one.text.as_deref().map(|text| format!(", says {text:?}")).unwrap_or_default();
-    let text = match &one.phase {
-        Phase::Running => format!("{} runs{said}", one.name),
-        Phase::Down(Reason::Done) => format!("{} has done its work", one.name),
-        Phase::Down(Reason::Unwanted) => format!("{} is down", one.name),
-        Phase::Down(Reason::Failed(why)) => format!("{} is down: {why}", one.name),
-        Phase::Waiting => format!("{} waits for what it needs", one.name),
-        Phase::Starting => format!("{} is not ready yet{said}", one.name),
-        Phase::Pausing => format!("{} {last}, and is to be started again", one.name),
-        Phase::Stopping(_) => format!("{} is about to end", one.name),
-    };
-    text.replace(['\n', '\r'], " ")
-}
-
-/// An instance, as the engine sees it.
-pub fn as_instance(one: &InstanceStatus, now: Timestamp) -> Instance {
-    let mut instance = Instance::new(&*one.name, state(one));
-    instance.detail = detail(one);
-    instance.pid = one.pid;
-    let millis = one.up.and_then(|up| i64::try_from(up.as_millis()).ok());
-    instance.since = millis.map(|up| Timestamp::from_millis(now.as_millis() - up));
-    instance.restarts = one.restarts;
-    instance.release = one.release.parse().ok();
-    instance
-}
-
 impl Supervisor for Processes {
     fn name(&self) -> &str {
         crate::BACKEND
     }
 
     fn switching(&self) -> Switching {
-        Switching::Restart
+        if self.handed.is_empty() { Switching::Restart } else { Switching::Overlap }
     }
 
     fn is_cheap_to_ask(&self) -> bool {
@@ -284,8 +276,46 @@ impl Supervisor for Processes {
         ordered.filter(|spec| spec.enabled).flat_map(of).collect()
     }
 
-    fn preflight(&self, _: &Context, release: Option<&dyn Release>) -> Result<(), SupervisorError> {
-        self.client()?.status().map_err(failed)?;
+    fn hands_over(&self, instance: &InstanceName) -> bool {
+        self.is_prepared(instance)
+    }
+
+    fn prepare(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        prepared: &Prepared,
+        manner: Manner,
+    ) -> Result<(), SupervisorError> {
+        self.can_overlap("prepare")?;
+        ctx.check()?;
+        let mut preparation = self.preparation(&prepared.token, release)?;
+        preparation.anew = manner == Manner::Anew;
+        self.start_beside(ctx, &mut self.line(), &preparation)
+    }
+
+    fn commit(
+        &self,
+        ctx: &Context,
+        release: &dyn Release,
+        prepared: &Prepared,
+    ) -> Result<(), SupervisorError> {
+        self.can_overlap("commit")?;
+        let preparation = self.preparation(&prepared.token, release)?;
+        self.take_over(ctx, &mut self.line(), release, &preparation)
+    }
+
+    fn abort(&self, ctx: &Context, prepared: &Prepared) -> Result<(), SupervisorError> {
+        self.can_overlap("abort")?;
+        self.line().ask(ctx, &mut |client| client.abort(&prepared.token))
+    }
+
+    fn preflight(
+        &self,
+        ctx: &Context,
+        release: Option<&dyn Release>,
+    ) -> Result<(), SupervisorError> {
+        self.line().ask(ctx, &mut Client::status)?;
         let definitions = release.map(|release| self.definitions(release)).transpose()?;
         for one in definitions.iter().flatten() {
             preflight(one).map_err(|error| {
@@ -317,25 +347,31 @@ impl Supervisor for Processes {
                 what: "restart an instance it does not have",
             });
         }
+        if self.handed.contains(&instance.service) {
+            return self.hand_one_over(ctx, release, instance, manner);
+        }
         self.start(ctx, release, &[instance.to_string()], manner)
     }
 
     fn stop(&self, ctx: &Context) -> Result<(), SupervisorError> {
-        let mut client = self.client()?;
-        client.down(&[]).map_err(failed)?;
+        let mut line = self.line();
+        line.ask(ctx, &mut |client| client.down(&[]))?;
         loop {
-            let found = client.settle(&[], GLANCE).map_err(failed)?;
-            if found.iter().all(|one| one.pid.is_none()) {
+            line.ask(ctx, &mut |client| client.settle(&[], GLANCE))?;
+            // What drains is not waited for by that.
+            let all = line.ask(ctx, &mut Client::status)?;
+            if all.iter().all(|one| one.pid.is_none()) {
                 return Ok(());
             }
             ctx.check()?;
+            std::thread::sleep(MOMENT);
         }
     }
 
     fn status(&self, ctx: &Context) -> Result<ServiceStatus, SupervisorError> {
-        let mut found = self.client()?.status().map_err(failed)?;
-        // What is not described any more is not judged.
-        found.retain(|one| !one.leaving);
+        let mut found = self.short_line().ask(ctx, &mut Client::status)?;
+        // What is not described any more, or another one's place is not taken by yet, is not judged.
+        found.retain(|one| !one.leaving && one.beside.is_none());
         let Some(worst) = found.iter().rev().max_by_key(|one| state(one).rank()) else {
             return Ok(ServiceStatus::new(ServiceState::Stopped, "nothing has been started yet"));
         };
@@ -354,8 +390,7 @@ impl Supervisor for Processes {
     }
 
     fn last_lines(&self, ctx: &Context, since: Timestamp) -> Vec<String> {
-        let told =
-            self.client().ok().and_then(|mut client| client.status().ok()).unwrap_or_default();
+        let told = self.short_line().ask(ctx, &mut Client::status).unwrap_or_default();
         let is_ill =
             |one: &&InstanceStatus| state(one) != ServiceState::Running || one.restarts > 0;
         let ill: Vec<String> = told.iter().filter(is_ill).map(|one| one.name.clone()).collect();

@@ -1,0 +1,185 @@
+//! What is on disk of the instances, so that a manager that comes after one that was killed finds them again.
+//! A file each, in a directory of its own; it is written before a program runs, and holds until the next boot.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use deploykit_core::process::ProcessId;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Definition;
+use crate::machine::Phase;
+use crate::table;
+
+/// The version of the entries. One that is added to keeps its number.
+const VERSION: u32 = 1;
+
+/// What is on disk of one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    version: u32,
+    pub(crate) definition: Definition,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) beside: Option<String>,
+    #[serde(default)]
+    pub(crate) leaving: bool,
+    #[serde(default)]
+    pub(crate) is_replaced: bool,
+    pub(crate) phase: Phase,
+    #[serde(default)]
+    pub(crate) restarts: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) process: Option<Running>,
+    /// The boot in which all that is true.
+    boot: String,
+}
+
+/// A process that was started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Its number and when it was started.
+    pub(crate) id: ProcessId,
+    /// The mark in its environment.
+    pub(crate) marker: String,
+    /// As whom it runs.
+    pub(crate) user: u32,
+    /// Since when it is ready, since the boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ready: Option<Duration>,
+    /// Since when it is asked to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Duration>,
+    /// The sockets that it was given, by their address, each with the number of its inode.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sockets: BTreeMap<String, u64>,
+    /// The number of the inode of the socket on which it is heard, of which it holds the other end, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) notify: Option<u64>,
+    /// The name of its control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(definition: Definition, phase: Phase) -> Self {
+        Self {
+            version: VERSION,
+            definition,
+            beside: None,
+            leaving: false,
+            is_replaced: false,
+            phase,
+            restarts: 0,
+            process: None,
+            boot: boot().to_owned(),
+        }
+    }
+}
+
+impl Entry {
+    /// Its process, if it still runs: its number and its mark.
+    pub(crate) fn alive(&self) -> Option<(u32, String)> {
+        let Running { id, marker, .. } = self.process.as_ref()?;
+        let row = table::row(id.pid).filter(|row| row.start == id.start_time && !row.is_dead);
+        row.map(|row| (row.pid, marker.clone()))
+    }
+
+    /// As it is written.
+    pub(crate) fn text(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// The present boot.
+fn boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| ProcessId::current().boot_id)
+}
+
+/// A process, told from all others.
+pub(crate) fn identity(pid: u32) -> ProcessId {
+    let start_time = table::row(pid).map(|row| row.start).unwrap_or_default();
+    let mut id = ProcessId::current();
+    (id.pid, id.start_time) = (pid, start_time);
+    id
+}
+
+/// The time since the boot, also while the host slept.
+pub(crate) fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let (secs, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+    Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
+/// The directory of the entries.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger(Utf8PathBuf);
+
+impl Ledger {
+    /// That of a directory, which is made when it is not there.
+    pub(crate) fn open(dir: impl Into<Utf8PathBuf>) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let dir = dir.into();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        Ok(Self(dir))
+    }
+
+    /// The entries of this boot, by the names of their files. All other files are removed; what cannot be
+    /// read tells of nothing that could be taken over.
+    pub(crate) fn read(&self) -> io::Result<BTreeMap<String, Entry>> {
+        let mut found = BTreeMap::new();
+        for file in self.0.read_dir_utf8()? {
+            let name = file?.file_name().to_owned();
+            if !name.ends_with(SUFFIX) {
+                continue;
+            }
+            let text = std::fs::read(self.0.join(&name)).unwrap_or_default();
+            match serde_json::from_slice::<Entry>(&text) {
+                Ok(entry) if entry.boot == boot() && entry.version <= VERSION => {
+                    found.insert(name, entry);
+                }
+                _ => self.remove(&name),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes an entry: what was there, or what is new, is there at every instant.
+    pub(crate) fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let new = self.0.join(format!("{name}.new"));
+        let mut options = std::fs::File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&new)?.write_all(text)?;
+        std::fs::rename(new, self.0.join(name))
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        // It may not have been written.
+        let _ = std::fs::remove_file(self.0.join(name));
+    }
+
+    /// Whether there are entries: a manager was killed, or lets what it runs be.
+    pub(crate) fn is_left(dir: &Utf8Path) -> bool {
+        let is_entry = |name: &str| name.ends_with(SUFFIX);
+        let mut files = dir.read_dir_utf8().into_iter().flatten().flatten();
+        files.any(|file| is_entry(file.file_name()))
+    }
+
+    /// Removes all, at an orderly end.
+    pub(crate) fn clear(&self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+
+    /// Where they are.
+    pub(crate) fn dir(&self) -> &Utf8Path {
+        &self.0
+    }
+}
+
+/// What the names of entries end with.
+pub(crate) const SUFFIX: &str = ".json";
