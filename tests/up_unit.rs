@@ -33,7 +33,7 @@ fn its_unit_runs_the_services_and_is_right_about_who_ends() {
     let Some(host) = Host::boot() else { return };
     let app = host.app("/srv/shop");
     configure(&host, &app, SERVICES);
-    host.run(&app, &["unit", "show"]).expect(0).tells("ExecStart=").tells("KillMode=mixed");
+    host.run(&app, &["unit", "show"]).expect(0).tells("ExecStart=").tells("KillMode=process");
     let installed = host.run(&app, &["unit", "install"]).expect(0).tells(UNIT);
     let installed = installed.says("`deploykit ps`");
     assert!(!installed.stdout.contains("deploykit-recover"), "{installed}");
@@ -51,15 +51,22 @@ fn its_unit_runs_the_services_and_is_right_about_who_ends() {
     host.commit(&app, "two", &[]);
     host.deploy(&app);
     assert_eq!(host.version(&app), "two");
-    // Killed, it is started again, and its services run once.
-    let second = pids(&host, &app);
-    host.sandbox.run("kill", &["-KILL", &host.pid(UNIT).to_string()]);
+    // Killed, it is started again, and its services have gone on.
+    let (second, killed) = (pids(&host, &app), host.pid(UNIT));
+    host.sandbox.run("kill", &["-KILL", &killed.to_string()]);
+    host.until("it is up again", || host.state(UNIT) == "active" && host.pid(UNIT) != killed);
+    host.until("it has taken them over", || pids(&host, &app) == second);
+    // Where that is not wanted, they end with it.
+    configure(&host, &app, &format!("up.when_killed = \"end\"\n{SERVICES}"));
+    host.run(&app, &["unit", "install"]).expect(0);
+    host.systemctl(&["restart", UNIT]);
+    let (third, killed) = (pids(&host, &app), host.pid(UNIT));
+    host.sandbox.run("kill", &["-KILL", &killed.to_string()]);
     host.until("they run anew", || {
         let now = pids(&host, &app);
-        now.len() == 3 && now.iter().all(|pid| !second.contains(pid))
+        now.len() == 3 && now.iter().all(|pid| !third.contains(pid))
     });
-    host.until("it is up again", || host.state(UNIT) == "active");
-    assert!(second.iter().all(|pid| !runs(&host, *pid)));
+    assert!(third.iter().all(|pid| !runs(&host, *pid)));
     // It reads the configuration again when it is told to.
     configure(&host, &app, &SERVICES.replace("count = 2", "count = 3"));
     host.systemctl(&["reload", UNIT]);

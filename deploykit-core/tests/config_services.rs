@@ -122,6 +122,14 @@ fn what_cannot_be_meant_is_refused_with_its_reason() {
             "`service[1].listen[0]`: it is listened on already",
         ),
         (&up("ready = \"notify\"\nlisten = [\"808{instance}\"]"), "it needs `count`"),
+        (
+            &up("ready = \"check\"\nready_check = \"http://127.0.0.1:80/x\"\nlisten = [\"80\"]"),
+            "the old one would answer",
+        ),
+        (
+            &up("ready = \"check\"\nready_check = \"unix:/s\"\nlisten = [\"/s\"]"),
+            "the old one would answer",
+        ),
         (&up("ready = \"exit\"\nlisten = [\"80\"]"), "it does its work once"),
         (&service("on_deploy = \"hand-over\""), "systemd does not do this"),
         (

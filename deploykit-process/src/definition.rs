@@ -52,6 +52,9 @@ pub struct Definition {
     /// It is started anew beside the one that runs, which ends when the new one is ready.
     #[serde(default)]
     pub hands_over: bool,
+    /// It ends when its manager does, however that comes about.
+    #[serde(default)]
+    pub is_bound: bool,
     /// It starts when everything of a lower level is up, and ends before that.
     pub level: u32,
     /// It starts when these services are up, and ends before them.
@@ -129,6 +132,7 @@ impl Definition {
             amounts: Amounts::default(),
             listen: Vec::new(),
             hands_over: false,
+            is_bound: false,
             level: 0,
             needs: Vec::new(),
             after: Vec::new(),

@@ -6,6 +6,7 @@ use camino::Utf8Path;
 use deploykit_core::Layout;
 use deploykit_core::config::{
     Backoff, Config, LogForm, OnDeploy, Period, Ready, RestartPolicy, ServiceSpec, Threshold,
+    WhenKilled,
 };
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
@@ -220,8 +221,11 @@ pub fn describe_all(
     let owner = owner(layout.root());
     let one = |spec| {
         let mut all = describe(spec, id, root, layout)?;
-        for one in all.iter_mut().filter(|one| one.user.is_none()) {
-            one.user.clone_from(&owner);
+        for one in &mut all {
+            one.is_bound = config.up.when_killed == WhenKilled::End;
+            if one.user.is_none() {
+                one.user.clone_from(&owner);
+            }
         }
         Ok(all)
     };

@@ -4,12 +4,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use deploykit_core::traits::Look;
 use deploykit_core::{Application, Context, ReleaseId, chain, service_backend_name};
 use serde_json::json;
 
 use crate::action::Does;
-use crate::control::{Claim, Server, ServerError};
+use crate::control::{Asked, Claim, Server, ServerError};
 use crate::definition::Definition;
 use crate::describe::{Undescribed, describe_all};
 use crate::kept::{Kept, LastWords, LogKeeper};
@@ -18,7 +19,7 @@ use crate::log::{Echo, LogError, LogEvent};
 use crate::machine::{News, Phase};
 use crate::manager::ledger::{Entry, Ledger};
 use crate::manager::{Adopted, InstanceStatus, Manager, ManagerError, Surroundings};
-use crate::{log_dir, running_dir, socket};
+use crate::{inherited, log_dir, running_dir, socket};
 
 /// So long what an earlier manager has left has to end, before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -46,6 +47,9 @@ pub enum Happening {
     Log(String),
     /// Somebody has asked over the socket for the end of everything.
     EndAsked,
+    /// Somebody has asked over the socket that this program takes the place of the present one, as
+    /// [`let_be`](Supervision::let_be) makes possible.
+    ReplaceAsked(Utf8PathBuf),
     /// The manager is at its end, whether that was wanted or not.
     Over,
 }
@@ -155,8 +159,13 @@ impl Supervision {
         let begun = Manager::begin(Arc::clone(&kept), scope.into(), Some((ledger, entries)));
         let (manager, adopted) = begun.map_err(failed("start the process manager"))?;
         let manager = Arc::new(manager);
-        let on_end = move || on_happening(Happening::EndAsked);
-        let server = Server::start(Arc::clone(&manager), claim.clone(), on_end)?;
+        let on_asked = move |asked| {
+            on_happening(match asked {
+                Asked::Replace(program) => Happening::ReplaceAsked(program),
+                Asked::End => Happening::EndAsked,
+            });
+        };
+        let server = Server::start(Arc::clone(&manager), claim.clone(), on_asked)?;
         Ok(Self { claim, server, manager, kept, left, adopted })
     }
 
@@ -225,13 +234,16 @@ impl Supervision {
         Ok(())
     }
 
-    /// Ends, and lets the services run on: whoever begins next takes them over. What they have written is on
-    /// its way to the disk, or waits for that.
-    pub fn let_be(self) {
+    /// Ends, and lets the services run on: whoever begins next takes them over, this process itself, when
+    /// another program has taken the place of this one by an execve(2) right after this, or another one. What
+    /// they have written is on its way to the disk, or waits for that. The sockets stay open; the variable, and
+    /// its value, that tell the other program of them.
+    pub fn let_be(self) -> (&'static str, String) {
         let Self { claim, server, manager, .. } = self;
         drop(server);
-        manager.let_be();
+        let sockets = manager.let_be();
         drop(claim);
+        inherited::pass_on(sockets)
     }
 
     /// Ends everything: the services in their order, with what each has started, and then the rest. What

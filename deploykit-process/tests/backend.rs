@@ -22,7 +22,7 @@ fn supervisor(layout: &Layout, services: &str) -> Arc<dyn Supervisor> {
 
 fn serve(manager: Manager, layout: &Layout) -> Server {
     let claim = Claim::take(&socket(layout)).unwrap();
-    Server::start(Arc::new(manager), claim, || {}).unwrap()
+    Server::start(Arc::new(manager), claim, |_| {}).unwrap()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use deploykit_process::{Definition, Manager, ManagerError, Quiet};
 const LONG: Duration = Duration::from_secs(20);
 
 fn serve(manager: Arc<Manager>, path: &Utf8Path) -> Result<Server, ServerError> {
-    Server::start(manager, Claim::take(path)?, || {})
+    Server::start(manager, Claim::take(path)?, |_| {})
 }
 
 fn stage() -> (tempfile::TempDir, Utf8PathBuf, Arc<Manager>) {
@@ -28,7 +28,7 @@ fn what_is_asked_over_the_socket_is_done() {
     let (_dir, path, manager) = stage();
     assert!(matches!(Client::connect(&path), Err(ClientError::Nobody { .. })));
     let (asked, is_asked) = std::sync::mpsc::channel();
-    let on_end = move || asked.send(()).unwrap();
+    let on_end = move |_| asked.send(()).unwrap();
     let server = Server::start(manager, Claim::take(&path).unwrap(), on_end).unwrap();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let mut client = Client::connect(&path).unwrap();

@@ -6,5 +6,6 @@ pub mod conformance;
 pub mod fake;
 pub mod git_repo;
 pub mod git_server;
+pub mod load;
 pub mod mail_server;
 pub mod systemd;

@@ -10,7 +10,8 @@ pub(super) const UP_HELP: &str = "\
 Examples:
   deploykit up                         here, until Ctrl-C
   deploykit up --detach                in the background, until `deploykit down`
-  deploykit up --no-prefix             what one service writes, as it writes it";
+  deploykit up --no-prefix             what one service writes, as it writes it
+  deploykit up --replace               run on under a newer deploykit, nothing is restarted";
 
 pub(super) const ANGELIZE_HELP: &str = "\
 Examples:
@@ -38,6 +39,10 @@ pub(crate) struct UpArgs {
     /// Do not name the service before each line that it writes
     #[arg(long)]
     pub(crate) no_prefix: bool,
+
+    /// Have this program take the place of the one that runs the services, which run on: after an update
+    #[arg(long, conflicts_with_all = ["detach", "no_deploy", "retry", "no_prefix"])]
+    pub(crate) replace: bool,
 
     /// What `--detach` starts
     #[arg(long, hide = true)]

@@ -114,13 +114,17 @@ pub(super) fn want(shell: &Shell, wish: Wish, of: &[String]) -> Result<Exit, Cli
         }
         _ => of.to_vec(),
     };
+    let mut begun = Vec::new();
     match wish {
         Wish::Start | Wish::Retry => client.up(&names),
         Wish::Stop => client.down(&names),
-        Wish::Restart => client.restart(&names),
+        Wish::Restart => restart(&mut client, &names).map(|beside| begun = beside),
     }
     .map_err(error)?;
-    let found = settled(&mut client, &names, None).map_err(error)?;
+    let mut found = settled(&mut client, &names, None).map_err(error)?;
+    // One that did not get ready beside the one that runs on is what there is to tell.
+    let is_ill = |one: &InstanceStatus| one.phase != Phase::Running;
+    found.extend(begun.into_iter().filter(is_ill));
     let rows = rows(&found);
     shell.answer(&rows, || processes::lines(&rows, shell.paint()));
     let wanted = |one: &Instance| match wish {
@@ -128,6 +132,22 @@ pub(super) fn want(shell: &Shell, wish: Wish, of: &[String]) -> Result<Exit, Cli
         _ => one.state == ServiceState::Running,
     };
     Ok(if rows.iter().all(wanted) { Exit::DONE } else { Exit::FAILED })
+}
+
+/// Runs services anew: beside what runs, where that hands over. How those are that were started so.
+fn restart(client: &mut Client, names: &[String]) -> Result<Vec<InstanceStatus>, ClientError> {
+    let all = client.settle(names, Duration::ZERO)?;
+    let is_meant = |one: &&InstanceStatus| !one.leaving && one.beside.is_none();
+    let (beside, others): (Vec<_>, Vec<_>) =
+        all.iter().filter(is_meant).partition(|one| one.hands_over);
+    let named =
+        |of: Vec<&InstanceStatus>| of.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    let (beside, others) = (named(beside), named(others));
+    // Names that there are not are told of.
+    if !others.is_empty() || beside.is_empty() {
+        client.restart(if beside.is_empty() { names } else { &others })?;
+    }
+    client.hand_over(&beside)
 }
 
 /// Waits until these have settled, or for so long; how they are then.

@@ -191,7 +191,7 @@ fn unknown_key(unknown: &Unknown) -> Problem {
 fn table_of(key: &str) -> Option<&'static str> {
     use super::{
         DiskConfig, HealthConfig, HistoryConfig, NotifyConfig, ProbationConfig, ReleasesConfig,
-        ServiceConfig, SharedConfig, TimersConfig,
+        ServiceConfig, SharedConfig, TimersConfig, UpConfig,
     };
     let tables = [
         ("repo", keys_of::<RepoConfig>()),
@@ -200,6 +200,7 @@ fn table_of(key: &str) -> Option<&'static str> {
         ("service", keys_of::<ServiceConfig>()),
         ("systemd", keys_of::<SystemdConfig>()),
         ("timers", keys_of::<TimersConfig>()),
+        ("up", keys_of::<UpConfig>()),
         ("health", keys_of::<HealthConfig>()),
         ("probation", keys_of::<ProbationConfig>()),
         ("notify", keys_of::<NotifyConfig>()),

@@ -27,6 +27,7 @@ mod status;
 mod systemd;
 mod telling;
 mod tree;
+mod up;
 mod value;
 
 pub use check::{CheckConfig, INSTANCE};
@@ -50,4 +51,5 @@ pub use service::{
 pub use show::starter;
 pub use status::StatusSet;
 pub use systemd::{ManagerKind, SystemdConfig, TimersConfig};
+pub use up::{UpConfig, WhenKilled};
 pub use value::*;

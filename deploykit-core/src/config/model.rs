@@ -12,6 +12,7 @@ use super::check::CheckConfig;
 use super::notify::NotifyConfig;
 use super::service::ServiceConfig;
 use super::systemd::{SystemdConfig, TimersConfig};
+use super::up::UpConfig;
 use super::value::{Argv, EnvValue, Period, RelPath, RepoUrl, SecretValue, Settings, Threshold};
 
 /// The whole configuration of one application.
@@ -39,6 +40,9 @@ pub struct Config {
     /// The systemd units of the services.
     #[serde(default)]
     pub systemd: SystemdConfig,
+    /// How `deploykit up` runs the services.
+    #[serde(default)]
+    pub up: UpConfig,
     /// What timers do when nobody is there.
     #[serde(default)]
     pub timers: TimersConfig,

@@ -9,10 +9,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::path::near;
 use super::protocol::{Answer, Done, LONGEST_LINE, Outcome, Request, Task};
 use crate::definition::Definition;
+use crate::machine::Phase;
 use crate::manager::{InstanceStatus, ManagerError, Preparation};
 
 /// So long an answer may take that waits for nothing.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long what gets ready is waited for by one question.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// Why a manager was not asked, or did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +185,49 @@ impl Client {
     /// As there, and when it cannot be asked.
     pub fn abort(&mut self, token: &str) -> Result<(), ClientError> {
         self.ask(Task::Abort { token: token.to_owned() }, ANSWER).map(drop)
+    }
+
+    /// Runs instances anew that [hand over](InstanceStatus::hands_over), one by one: each starts beside the one
+    /// that runs, and takes its place when it is ready. How those are that were started; the last one may not
+    /// have got ready, and is not there any more, while the one before runs on.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn hand_over(&mut self, names: &[String]) -> Result<Vec<InstanceStatus>, ClientError> {
+        let mut all = Vec::new();
+        for name in names {
+            let token = format!("{name} anew");
+            self.prepare(Preparation::again(&*token, std::slice::from_ref(name)))?;
+            let begun = loop {
+                let found = self.settle_prepared(&token, GLANCE)?;
+                let is_over = |one: &InstanceStatus| {
+                    one.restarts > 0 || matches!(one.phase, Phase::Running | Phase::Down(_))
+                };
+                if found.iter().all(is_over) {
+                    break found;
+                }
+            };
+            let is_ready = begun.iter().all(|one| one.phase == Phase::Running);
+            if is_ready {
+                self.commit(&token)?;
+            } else {
+                self.abort(&token)?;
+            }
+            all.extend(begun);
+            if !is_ready {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Has the program that runs the manager replaced by another one, as the same process: everything runs on.
+    /// It may not have begun yet when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn replace(&mut self, program: &Utf8Path) -> Result<(), ClientError> {
+        self.ask(Task::Replace { program: program.to_owned() }, ANSWER).map(drop)
     }
 
     /// Has it end, with all that it runs. It may run still when this returns.

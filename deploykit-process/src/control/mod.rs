@@ -19,4 +19,4 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{Answer, Done, Outcome, Request, Task, VERSION};
-pub use server::{Claim, Server, ServerError};
+pub use server::{Asked, Claim, Server, ServerError};

@@ -1,5 +1,6 @@
 //! What is said over the socket.
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
@@ -100,6 +101,11 @@ pub enum Task {
     Abort {
         /// The token.
         token: String,
+    },
+    /// Have another program take the place of the one that runs the manager.
+    Replace {
+        /// Its path.
+        program: Utf8PathBuf,
     },
     /// End everything, and the manager too.
     End,

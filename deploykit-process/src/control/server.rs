@@ -56,8 +56,18 @@ pub struct Server {
     is_over: Arc<AtomicBool>,
 }
 
-/// Called when somebody has asked for the end.
-type OnEnd = Arc<dyn Fn() + Send + Sync>;
+/// What somebody asks for that is for whoever has the manager to bring about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// The end of everything.
+    End,
+    /// That this program takes the place of the present one.
+    Replace(Utf8PathBuf),
+}
+
+/// Called when somebody has asked for such.
+type OnAsked = Arc<dyn Fn(Asked) + Send + Sync>;
 
 /// The right to answer on a socket: nobody else has it as long as this is there.
 #[derive(Debug, Clone)]
@@ -80,29 +90,29 @@ impl Claim {
 }
 
 impl Server {
-    /// Begins to answer. Only the user of this process, and root, may ask. `on_end` is called when somebody
-    /// asks for the end, which is for whoever has the manager to bring about.
+    /// Begins to answer. Only the user of this process, and root, may ask. `on_asked` is called when somebody
+    /// asks for what is for whoever has the manager to bring about.
     ///
     /// # Errors
     /// When the socket cannot be made.
     pub fn start(
         manager: Arc<Manager>,
         claim: Claim,
-        on_end: impl Fn() + Send + Sync + 'static,
+        on_asked: impl Fn(Asked) + Send + Sync + 'static,
     ) -> Result<Self, ServerError> {
         let Claim { path, lock } = claim;
         let failed = |source| ServerError::Listen { path: path.clone(), source };
         let (_dir, near) = near(&path).map_err(failed)?;
         let listener = Arc::new(UnixListener::bind(&near).map_err(failed)?);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        let on_end: OnEnd = Arc::new(on_end);
+        let on_asked: OnAsked = Arc::new(on_asked);
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, accepts) = (Arc::clone(&is_over), Arc::clone(&listener));
         let clients = Clients::default();
         let those = clients.clone();
         let thread = std::thread::Builder::new()
             .name("deploykit-control".into())
-            .spawn(move || serve(&accepts, &manager, &on_end, &over, &those))
+            .spawn(move || serve(&accepts, &manager, &on_asked, &over, &those))
             .map_err(failed)?;
         Ok(Self { path, listener, _lock: lock, clients, thread: Some(thread), is_over })
     }
@@ -188,7 +198,7 @@ fn clear(path: &Utf8Path) -> Result<(), ServerError> {
 fn serve(
     listener: &UnixListener,
     manager: &Arc<Manager>,
-    on_end: &OnEnd,
+    on_asked: &OnAsked,
     is_over: &AtomicBool,
     clients: &Clients,
 ) {
@@ -201,12 +211,12 @@ fn serve(
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
-        let (manager, on_end) = (Arc::clone(manager), Arc::clone(on_end));
+        let (manager, on_asked) = (Arc::clone(manager), Arc::clone(on_asked));
         let thread = std::thread::Builder::new().name("deploykit-client".into());
         // Without a thread for it, the client sees the end of the connection.
         let (Ok(other), own) = (stream.try_clone(), stream) else { continue };
         let spawned = thread.spawn(move || {
-            converse(&own, &manager, &on_end);
+            converse(&own, &manager, &on_asked);
             // Its other end is open still, for whoever ends the server.
             let _ = own.shutdown(std::net::Shutdown::Both);
         });
@@ -217,7 +227,7 @@ fn serve(
 }
 
 /// Answers one client until it goes.
-fn converse(stream: &UnixStream, manager: &Manager, on_end: &OnEnd) {
+fn converse(stream: &UnixStream, manager: &Manager, on_asked: &OnAsked) {
     let mut lines = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -225,15 +235,15 @@ fn converse(stream: &UnixStream, manager: &Manager, on_end: &OnEnd) {
         if !matches!(read, Ok(length) if length > 0) {
             return;
         }
-        let (outcome, is_end) = answer(&line, manager);
+        let (outcome, asked) = answer(&line, manager);
         let written = serde_json::to_vec(&Answer::new(outcome)).ok().map(|mut text| {
             text.push(b'\n');
             let mut to = stream;
             to.write_all(&text)
         });
         // Whoever has asked for the end hears that it comes, before it does.
-        if is_end {
-            on_end();
+        if let Some(asked) = asked {
+            on_asked(asked);
         }
         if !matches!(written, Some(Ok(()))) {
             return;
@@ -247,14 +257,18 @@ struct Versioned {
     version: u32,
 }
 
-/// What comes of a request, and whether that asks for the end.
-fn answer(line: &[u8], manager: &Manager) -> (Outcome, bool) {
+/// What comes of a request, and what is asked for that is not for the manager.
+fn answer(line: &[u8], manager: &Manager) -> (Outcome, Option<Asked>) {
     let request = match request(line) {
         Ok(request) => request,
-        Err(why) => return (Outcome::Refused(why), false),
+        Err(why) => return (Outcome::Refused(why), None),
     };
-    let is_end = request.task == Task::End;
-    (perform(request.task, manager), is_end)
+    let asked = match &request.task {
+        Task::End => Some(Asked::End),
+        Task::Replace { program } => Some(Asked::Replace(program.clone())),
+        _ => None,
+    };
+    (perform(request.task, manager), asked)
 }
 
 fn request(line: &[u8]) -> Result<Request, String> {
@@ -289,7 +303,7 @@ fn perform(task: Task, manager: &Manager) -> Outcome {
         }
         Task::Commit { token } => manager.commit(&token).map(|()| Done::Done),
         Task::Abort { token } => manager.abort(&token).map(|()| Done::Done),
-        Task::End => Ok(Done::Done),
+        Task::End | Task::Replace { .. } => Ok(Done::Done),
     };
     done.map_or_else(Outcome::Error, Outcome::Ok)
 }

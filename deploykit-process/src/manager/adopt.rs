@@ -13,6 +13,7 @@ use super::ledger::{Entry, Running, since_boot};
 use super::poll::after;
 use super::run::{ENDED, Id, KINDS, LOOK, Loop, SAYS, TIME_UP, await_line};
 use crate::definition::Readiness;
+use crate::inherited;
 use crate::machine::{Happened, Machine, Next, Phase};
 use crate::policy::Ending;
 use crate::table;
@@ -112,9 +113,15 @@ impl Loop {
     /// Gets the sockets back from the processes that have them; which could not be had, and why.
     fn take_sockets_back(&mut self, of: &[(Id, Entry)]) -> Vec<(String, String)> {
         let mut lost: BTreeMap<String, String> = BTreeMap::new();
+        let sockets = of.iter().filter_map(|(_, entry)| entry.process.as_ref());
+        let inodes = sockets.flat_map(|running| running.sockets.values().copied());
+        let mut inherited = inherited::take(&inodes.collect::<Vec<_>>());
         for (id, entry) in of {
             let Some(running) = &entry.process else { continue };
             for (address, inode) in &running.sockets {
+                if let Some(socket) = inherited.remove(inode) {
+                    self.sockets.adopt(address, socket);
+                }
                 let process = self.instances.get(id).and_then(|one| one.process.as_ref());
                 let Some(process) = process.filter(|_| !self.sockets.is_open(address)) else {
                     continue;

@@ -209,6 +209,7 @@ impl Instance {
             essential: self.definition.essential,
             leaving: self.leaving,
             beside: self.beside.clone(),
+            hands_over: self.definition.hands_over && self.machine.phase == Phase::Running,
             text: self.text.clone(),
             release: self.definition.release.clone(),
         }

@@ -162,6 +162,9 @@ pub struct InstanceStatus {
     /// It was started beside another one of its name, under this token.
     #[serde(default)]
     pub beside: Option<String>,
+    /// It runs, and one that is to run anew starts beside it.
+    #[serde(default)]
+    pub hands_over: bool,
     /// What it says of itself by sd_notify.
     pub text: Option<String>,
     /// The release that it runs from.
@@ -215,7 +218,7 @@ enum Command {
     Abort(String, Sender<()>),
     Reap,
     /// End, and let everything run on.
-    LetBe,
+    LetBe(Sender<Vec<OwnedFd>>),
     Kill,
     /// What was done around an instance has ended.
     Acted(Acted),
@@ -498,12 +501,13 @@ impl Manager {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends, and lets everything run on that is on record: another manager takes it over.
-    pub(crate) fn let_be(&self) {
-        let _ = self.send(Command::LetBe);
+    /// Ends, and lets everything run on that is on record: another manager takes it over. The sockets.
+    pub(crate) fn let_be(&self) -> Vec<OwnedFd> {
+        let sockets = self.ask(Command::LetBe).unwrap_or_default();
         while !self.has_ended() {
             std::thread::sleep(Duration::from_millis(1));
         }
+        sockets
     }
 
     /// Ends all that it runs, and waits for that.

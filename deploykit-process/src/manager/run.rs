@@ -241,7 +241,10 @@ impl Loop {
                 let timer = self.poll.at(until, ASKED);
                 self.waits.push(Wait { those, until, timer, reply });
             }
-            Command::LetBe => self.lets_be = true,
+            Command::LetBe(reply) => {
+                self.lets_be = true;
+                let _ = reply.send(self.sockets.all());
+            }
             Command::End => self.end(),
         }
     }

@@ -50,6 +50,11 @@ impl Sockets {
         self.0.entry(text.to_owned()).or_insert(socket);
     }
 
+    /// All that are open, once more.
+    pub(super) fn all(&self) -> Vec<OwnedFd> {
+        self.0.values().filter_map(|socket| socket.try_clone().ok()).collect()
+    }
+
     /// Closes all others: whoever connects is refused, instead of waiting for nobody.
     fn keep_only(&mut self, wanted: &BTreeSet<String>) {
         self.0.retain(|text, _| {

@@ -28,7 +28,8 @@ pub(super) fn random() -> u64 {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What this process was told by others that is not meant for what it starts.
-const NOT_PASSED_ON: [&str; 6] = [
+const NOT_PASSED_ON: [&str; 7] = [
+    crate::inherited::VARIABLE,
     "NOTIFY_SOCKET",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
@@ -124,7 +125,7 @@ pub(super) fn start(
             .and_then(|socket| socket.try_clone().ok())
             .into_iter()
             .collect(),
-        is_bound: false,
+        is_bound: definition.is_bound,
     };
     let names = definition.listen.iter().cloned();
     let given = names.zip(&launch.sockets);

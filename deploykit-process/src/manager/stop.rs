@@ -11,6 +11,7 @@ use super::instance::{Ended, Process};
 use super::run::{Id, Loop};
 use crate::cgroup::Group;
 use crate::left::signal_one;
+use crate::outcome;
 use crate::policy::Ending;
 use crate::table::{self, Row};
 use deploykit_core::process::Exit;
@@ -100,8 +101,16 @@ fn ending_of(process: &Process) -> Option<Ending> {
             Some(code.or(signal).map_or(Ending::Unseen, Ending::Ended))
         }
         Ok(None) => None,
-        // It is no child of this process.
-        Err(_) => Some(Ending::Unseen),
+        // It is no child of this process: whoever is its parent takes note of its end in a moment.
+        Err(_) => {
+            for _ in 0..TRIES {
+                if let Some(exit) = outcome::of(&process.handle) {
+                    return Some(Ending::Ended(exit));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Some(Ending::Unseen)
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! application. What differs is in a drop-in of the instance.
 
 use camino::Utf8Path;
-use deploykit_core::config::{Config, ManagerKind};
+use deploykit_core::config::{Config, ManagerKind, ServiceSpec, WhenKilled};
 use deploykit_core::service_backend_name;
 
 use super::file::UnitFile;
@@ -188,11 +188,11 @@ impl Timers<'_> {
             // It may have to deploy first.
             .set("TimeoutStartSec", "infinity")
             .set("Restart", "on-failure")
-            .set("RestartSec", "2s")
+            .set("RestartSec", "250ms")
             // A configuration that is wrong is not better the next time.
             .set("RestartPreventExitStatus", "2")
-            // It ends its services itself, in their order; what is left then is killed.
-            .set("KillMode", "mixed")
+            // It ends its services itself, in their order. Killed, it takes them over when it is started again.
+            .set("KillMode", "process")
             // Each service has a control group below this one, and one that uses too much ends alone.
             .set("Delegate", "yes")
             .set("OOMPolicy", "continue")
@@ -214,6 +214,16 @@ impl Timers<'_> {
         }
         let stop: std::time::Duration = services.iter().map(|spec| spec.stop_timeout.get()).sum();
         unit.set("TimeoutStopSec", format!("{}s", stop.as_secs() + UP_ENDS.as_secs()));
+        // While groups below this one have limits, the kernel lets nobody begin in this one (cgroups(7), "no
+        // internal processes"): what runs in them must be gone before it can be started again.
+        let is_limited = |spec: &ServiceSpec| {
+            let limits = &spec.limits;
+            limits.memory.is_some() || limits.tasks.is_some() || limits.cpu.is_some()
+        };
+        let ends = self.config.up.when_killed == WhenKilled::End;
+        if ends || services.iter().any(is_limited) {
+            unit.set("KillMode", "mixed");
+        }
         self.set_program(&UP, &mut unit);
         unit.text()
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::super::supervise::are_settled;
 use super::heard::Heard;
-use super::{Up, keep};
+use super::{After, Up, keep};
 use crate::exit::Exit;
 use crate::render::error::CliError;
 use crate::render::json;
@@ -40,8 +40,8 @@ pub(super) fn settled(
 }
 
 impl Up<'_> {
-    /// Looks after what runs. The exit code, when it is over.
-    pub(super) fn attend(&self, has_releases: bool) -> Result<Exit, CliError> {
+    /// Looks after what runs, until that is over.
+    pub(super) fn attend(&self, has_releases: bool) -> Result<After, CliError> {
         if has_releases {
             keep::begin(self.shell, self.application, self.supervision.manager().children());
         }
@@ -50,14 +50,17 @@ impl Up<'_> {
             let essential = self.essential_end();
             if let Some(one) = essential.as_ref().filter(|_| !(has_releases && self.is_deploying()))
             {
-                return Ok(self.end_with(one));
+                return Ok(After::End(self.end_with(one)));
             }
             // A deployment that is under way may go back: then it runs again.
             let Some(heard) = self.hear(essential.is_some())? else { continue };
             match heard {
                 Heard::Reload => keep::reload(self.shell, self.supervision.manager().children()),
-                Heard::End => return Ok(Exit::DONE),
-                Heard::Happening(Happening::EndAsked) => return Ok(Exit::DONE),
+                Heard::End => return Ok(After::End(Exit::DONE)),
+                Heard::Happening(Happening::EndAsked) => return Ok(After::End(Exit::DONE)),
+                Heard::Happening(Happening::ReplaceAsked(program)) => {
+                    return Ok(After::Another(program));
+                }
                 Heard::Happening(Happening::Over) => return Err(gone()),
                 Heard::Happening(Happening::Log(what)) => self.warn(&what),
                 Heard::Happening(Happening::News { instance, news, .. }) => {

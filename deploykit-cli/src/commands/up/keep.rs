@@ -3,6 +3,7 @@
 //! would start it.
 
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,9 +16,18 @@ use crate::args::ColorWhen;
 use crate::exit::Exit;
 use crate::shell::Shell;
 
+/// The file of this program. When another one has taken its place, that one: the file that was begun with is
+/// gone.
+pub(super) fn program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let replaced = path.to_str().and_then(|text| text.strip_suffix(" (deleted)"));
+    let replaced = replaced.map(PathBuf::from).filter(|replaced| replaced.exists());
+    Ok(replaced.unwrap_or(path))
+}
+
 /// This program, about the same application.
 pub(super) fn own(shell: &Shell) -> std::io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(program()?);
     command.arg("-C").arg(&shell.global.directory).stdin(Stdio::null());
     if let Some(config) = &shell.global.config {
         command.arg("-c").arg(config);

@@ -6,6 +6,7 @@ mod follow;
 mod heard;
 mod keep;
 mod notify;
+mod replace;
 mod tell;
 mod voice;
 pub(super) mod wait;
@@ -15,6 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use deploykit::supervisor::control::ServerError;
 use deploykit::supervisor::{
     Happening, InstanceStatus, Supervision, SupervisionError, as_instance, socket,
@@ -39,6 +41,9 @@ const GLANCE: Duration = Duration::from_millis(10);
 
 /// `deploykit up`
 pub(super) fn up(shell: &mut Shell, args: &UpArgs) -> Result<Exit, CliError> {
+    if args.replace {
+        return replace::replace(shell);
+    }
     let (application, is_procfile) = shell.application_or_procfile()?;
     refuse(&application)?;
     if args.detach {
@@ -51,12 +56,29 @@ pub(super) fn up(shell: &mut Shell, args: &UpArgs) -> Result<Exit, CliError> {
     }
     let up = Up::begin(shell, &application, args)?;
     let first = if is_procfile { up.here() } else { up.first(args) };
-    let exit = match first {
+    let after = match first {
         Ok(Exit::DONE) => up.attend(!is_procfile),
-        ended => ended,
+        ended => ended.map(After::End),
     };
-    up.end();
-    exit
+    match after {
+        Ok(After::Another(program)) => Err(up.become_another(&program)),
+        Ok(After::End(exit)) => {
+            up.end();
+            Ok(exit)
+        }
+        Err(error) => {
+            up.end();
+            Err(error)
+        }
+    }
+}
+
+/// What comes when there is nothing more to attend to.
+enum After {
+    /// The end, with this exit code.
+    End(Exit),
+    /// Another program in the place of this one.
+    Another(Utf8PathBuf),
 }
 
 /// Refuses an application whose services something else runs.

@@ -221,8 +221,26 @@ fn hand_over(rules: &mut Rules<'_>, path: &[&str], service: &ServiceSpec) {
             let why = "it does its work once: there is nothing to hand over";
             rules.missing(place, why, Some("leave `listen` out, or on_deploy = \"restart\""));
         }
+        Ready::Check if service.ready_check.as_deref().is_some_and(|of| asks(of, service)) => {
+            let why = "the old one would answer, which listens there, too";
+            let hint = "ready = \"notify\" or \"line\"; or a check of what only the new one has";
+            rules.wrong(&[path, &["ready_check"]].concat(), why, Some(hint));
+        }
         Ready::Notify | Ready::Delay | Ready::Line | Ready::Check => {}
     }
+}
+
+/// Whether a check asks where the service listens.
+fn asks(check: &str, service: &ServiceSpec) -> bool {
+    let address = check.split_once("://").map_or_else(
+        || check.split_once(':').map_or(check, |(_, rest)| rest),
+        |(_, rest)| rest.split('/').next().unwrap_or_default(),
+    );
+    let port = |of: &str| of.rsplit(':').next().map(str::to_owned);
+    service.listen.iter().any(|own| match own.starts_with('/') {
+        true => check.starts_with("unix:") && address == own,
+        false => port(own) == port(address),
+    })
 }
 
 /// No limit of memory is smaller, in bytes.

@@ -1,0 +1,167 @@
+//! No request is lost: hand-over between releases under load, by the samples of `examples/drain`, and a
+//! supervisor that is killed meanwhile.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the figures of a long run are wanted"
+)]
+
+mod common;
+#[path = "handover/site.rs"]
+mod site;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::runs;
+use deploykit_testkit::load::{Failure, Kind, Load, MIXTURE};
+use site::{Sample, Site};
+
+/// So many deployments, and kills, where nobody asks for more: `DEPLOYKIT_LONG_TESTS=1`.
+fn many(few: usize, many: usize) -> usize {
+    if std::env::var_os("DEPLOYKIT_LONG_TESTS").is_some() { many } else { few }
+}
+
+/// Deployments under load, every fourth one of a release that does not get ready.
+fn hand_over(sample: Sample, more: &str, count: usize) {
+    let site = Site::new(sample, more);
+    let _up = site.up();
+    site.deploy("v0").expect(0);
+    let load = Load::begin(site.address(), &MIXTURE, &["v0"]);
+    let (mut serving, mut before) = ("v0".to_owned(), String::new());
+    for number in 1..=count {
+        let version = format!("v{number}");
+        if number % 4 == 0 {
+            load.allow(&[&serving]);
+            site.deploy_broken(&version).expect(1);
+            continue;
+        }
+        load.allow(&[&serving, &version]);
+        site.deploy(&version).expect(0);
+        site.drained();
+        load.allow(&[&version]);
+        before = std::mem::replace(&mut serving, version);
+    }
+    // A rollback takes the same way.
+    load.allow(&[&serving, &before]);
+    site.app.run(&["rollback"]).expect(0);
+    site.drained();
+    load.allow(&[&before]);
+    std::thread::sleep(Duration::from_millis(300));
+    let tally = load.end();
+    println!("{sample:?}: {tally}; {:?}", tally.answers);
+    assert_eq!(tally.lost(), 0, "{tally}: {:?}", tally.failed_at);
+    let answered = tally.answers.len();
+    assert_eq!(answered, count - count / 4 + 1, "not every version has answered: {tally:?}");
+}
+
+#[test]
+fn no_request_is_lost_by_the_sample_in_rust() {
+    hand_over(Sample::Rust, "count = 2", many(8, 100));
+}
+
+#[test]
+fn no_request_is_lost_by_the_sample_in_python_instance_by_instance() {
+    hand_over(Sample::Python, "count = 2\non_deploy = \"rolling\"", many(4, 100));
+}
+
+#[test]
+fn no_request_is_lost_by_the_sample_in_node() {
+    if !Sample::Node.is_here() {
+        eprintln!("there is no node here: passed over");
+        return;
+    }
+    hand_over(Sample::Node, "", many(4, 100));
+}
+
+#[test]
+fn the_load_sees_what_a_restart_loses() {
+    let site = Site::new(Sample::Rust, "on_deploy = \"restart\"");
+    let _up = site.up();
+    site.deploy("v0").expect(0);
+    // The socket is there all the time; what a restart breaks off is what lies idle, and is kept.
+    let load = Load::begin(site.address(), &MIXTURE, &["v0"]);
+    std::thread::sleep(Duration::from_millis(500));
+    site.deploy("v1").expect(0);
+    std::thread::sleep(Duration::from_millis(300));
+    let tally = load.end();
+    assert!(tally.failures.contains_key(&Failure::WrongVersion), "{tally}");
+
+    // A service that is stopped and started, and opens its socket itself.
+    let site = Site::plain();
+    let _up = site.up();
+    site.deploy("v0").expect(0);
+    let load = Load::begin(site.address(), &[Kind::Fresh, Kind::Kept, Kind::Slow], &["v0", "v1"]);
+    std::thread::sleep(Duration::from_millis(500));
+    site.deploy("v1").expect(0);
+    std::thread::sleep(Duration::from_millis(500));
+    let tally = load.end();
+    for failure in [Failure::Refused, Failure::EarlyEnd] {
+        assert!(tally.failures.contains_key(&failure), "no {failure:?} is seen in {tally}");
+    }
+}
+
+#[test]
+fn services_outlive_their_supervisor_and_no_request_and_no_line_is_lost() {
+    let site = Site::new(Sample::Rust, "count = 2");
+    site.with_chatter();
+    let mut up = site.up();
+    site.deploy("v0").expect(0);
+    let load = Load::begin(site.address(), &MIXTURE, &["v0"]);
+    let (is_over, kills) = (AtomicBool::new(false), many(8, 50));
+    std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            for number in 0..kills {
+                // Not in step with anything.
+                let pause = 40 + (number * 7919) % 500;
+                std::thread::sleep(Duration::from_millis(pause as u64));
+                up.kill_and_begin_again();
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        // Several drain at a time.
+        let mut versions = vec!["v0".to_owned()];
+        while !is_over.load(Ordering::SeqCst) {
+            versions.push(format!("v{}", versions.len()));
+            load.allow(&versions.iter().map(String::as_str).collect::<Vec<_>>());
+            // `up` begins with a look whether something was broken off.
+            site.deploy(versions.last().unwrap()).expect(0);
+        }
+        killer.join().unwrap();
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let tally = load.end();
+    println!("{kills} kills, {} deployments: {tally}", tally.answers.len() - 1);
+    assert_eq!(tally.lost(), 0, "{tally}: {:?}", tally.failed_at);
+    let status = site.app.json(&["ps"]);
+    for one in status.as_array().unwrap() {
+        assert_eq!(one["restarts"], 0, "{status}");
+    }
+    let pids = site.pids();
+    drop(up);
+    assert!(!pids.iter().any(|pid| runs(*pid)), "something is left");
+    site.assert_started_once();
+    let lines = site.assert_no_line_is_lost();
+    println!("{lines} lines");
+}
+
+#[test]
+fn a_supervisor_that_is_killed_and_does_not_come_back_is_missed_by_nobody() {
+    let site = Site::new(Sample::Rust, "");
+    let up = site.up();
+    site.deploy("v0").expect(0);
+    let pids = site.pids();
+    let load = Load::begin(site.address(), &MIXTURE, &["v0"]);
+    up.kill();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(load.end().lost(), 0);
+    assert!(pids.iter().all(|pid| runs(*pid)), "they have ended");
+    site.app.run(&["ps"]).expect(1).says("`deploykit up` runs the services");
+    let begun = Instant::now();
+    site.deploy("v1").expect(1).says("`deploykit up` runs the services");
+    assert!(begun.elapsed() < Duration::from_secs(30), "it waits too long for nobody");
+    site.app.run(&["down"]).expect(0).tells("which a killed `up` had left");
+    assert!(!pids.iter().any(|pid| runs(*pid)), "they run on");
+    let _up = site.up();
+    assert!(site.pids().iter().all(|pid| !pids.contains(pid)), "nothing was left to take over");
+}

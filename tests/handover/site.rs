@@ -1,0 +1,249 @@
+//! An application whose services are handed over: one of the samples, under a supervisor that the test kills.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::common::{App, Ran, Running, deploykit, until};
+
+/// A service of `examples/drain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sample {
+    Rust,
+    Node,
+    Python,
+}
+
+impl Sample {
+    /// The command that runs it.
+    fn command(self) -> String {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/drain");
+        match self {
+            // Cargo builds the examples together with all tests of the workspace.
+            Self::Rust => {
+                let own = std::env::current_exe().unwrap();
+                let path = own.ancestors().nth(2).unwrap().join("examples/drain");
+                assert!(path.exists(), "`cargo build --examples` builds {}", path.display());
+                path.display().to_string()
+            }
+            Self::Node => format!("node {}", examples.join("node/server.js").display()),
+            Self::Python => format!("python3 {}", examples.join("python/server.py").display()),
+        }
+    }
+
+    pub(crate) fn is_here(self) -> bool {
+        let found = std::process::Command::new("node").arg("--version").output();
+        self != Self::Node || found.is_ok_and(|output| output.status.success())
+    }
+
+    fn ready(self) -> &'static str {
+        match self {
+            Self::Node => "ready = \"line\"\nready_line = \"ready\"",
+            Self::Rust | Self::Python => "ready = \"notify\"",
+        }
+    }
+}
+
+/// A program beside this file.
+fn program(name: &str) -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/handover");
+    dir.join(name).display().to_string()
+}
+
+pub(crate) struct Site {
+    pub(crate) app: App,
+    port: u16,
+    command: String,
+}
+
+/// Says what it is, beside being it.
+const SERVE: &str = "#!/bin/sh
+[ ! -e broken ] || { echo it is broken >&2; exit 7; }
+echo \"$$ $(cat VERSION)\" >> \"$STARTS\"
+exec COMMAND
+";
+
+/// Writes numbered lines.
+const CHATTER: &str = "#!/bin/sh
+echo \"$$ $(cat VERSION)\" >> \"$STARTS\"
+exec python3 CHATTER
+";
+
+impl Site {
+    pub(crate) fn new(sample: Sample, more: &str) -> Self {
+        let site = Self::of(sample.command());
+        let port = site.port;
+        site.configure(&format!("listen = [\"127.0.0.1:{port}\"]\n{}\n{more}", sample.ready()));
+        site
+    }
+
+    /// One that is no sample: it opens its socket itself, and ends at once.
+    pub(crate) fn plain() -> Self {
+        let site = Self::of(format!("python3 {}", program("plain.py")));
+        let port = site.port;
+        site.configure(&format!("env.PORT = \"{port}\"\nready = \"line\"\nready_line = \"ready\""));
+        site
+    }
+
+    fn of(command: String) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { app: App::bare(), port, command }
+    }
+
+    fn configure(&self, more: &str) {
+        let starts = self.starts();
+        self.app.configure(&format!(
+            "[disk]\nmin_free = 0\nmin_free_inodes = 0\n[health]\ninterval = \"20ms\"\n\
+             [probation]\nduration = \"50ms\"\n\
+             [[service]]\nname = \"web\"\ncommand = [\"./serve\"]\nstart_timeout = \"20s\"\n\
+             stop_timeout = \"20s\"\nenv.STARTS = {starts:?}\n{more}\n"
+        ));
+    }
+
+    /// Where it is told what was started.
+    fn starts(&self) -> PathBuf {
+        self.app.root().join("starts")
+    }
+
+    /// Another service, which writes much.
+    pub(crate) fn with_chatter(&self) {
+        let text = self.app.read("deploykit.toml");
+        let starts = self.starts();
+        self.app.write(
+            "deploykit.toml",
+            &format!(
+                "{text}\n[[service]]\nname = \"chatter\"\ncommand = [\"./chatter\"]\nready = \"delay\"\n\
+                 ready_delay = \"50ms\"\non_deploy = \"hand-over\"\nenv.STARTS = {starts:?}\n"
+            ),
+        );
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    fn commit(&self, version: &str) {
+        let repo = &self.app.repo;
+        repo.write("serve", SERVE.replace("COMMAND", &self.command)).make_executable("serve");
+        let chatter = CHATTER.replace("CHATTER", &program("chatter.py"));
+        repo.write("chatter", chatter).make_executable("chatter");
+        repo.write("VERSION", version).commit(version);
+    }
+
+    /// Commits a version and deploys it.
+    pub(crate) fn deploy(&self, version: &str) -> Ran {
+        let _ = std::fs::remove_file(self.app.repo.path().join("broken"));
+        self.commit(version);
+        self.app.run(&["deploy", "--wait=30s"])
+    }
+
+    /// The same, but it does not get ready.
+    pub(crate) fn deploy_broken(&self, version: &str) -> Ran {
+        self.app.repo.write("broken", "");
+        self.commit(version);
+        self.app.run(&["deploy"])
+    }
+
+    fn instances(&self) -> Option<Vec<Value>> {
+        let ran = self.app.run(&["ps", "--json"]);
+        (ran.code == Some(0)).then(|| ran.value().as_array().cloned()).flatten()
+    }
+
+    /// Waits until nothing drains any more.
+    pub(crate) fn drained(&self) {
+        until("the old ones have ended", || {
+            self.instances().is_some_and(|all| all.iter().all(|one| one["state"] == "running"))
+        });
+    }
+
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let all = self.instances().expect("somebody answers");
+        all.iter().map(|one| i32::try_from(one["pid"].as_i64().unwrap()).unwrap()).collect()
+    }
+
+    /// What runs the services.
+    pub(crate) fn up(&self) -> Up {
+        let root = self.app.root().to_owned();
+        let up = Up { running: Some(begin(&root)), root };
+        until("somebody answers", || self.app.run(&["ps"]).code == Some(0));
+        up
+    }
+
+    /// Each service of each version was started once for each of its instances.
+    pub(crate) fn assert_started_once(&self) {
+        let mut count: BTreeMap<String, usize> = BTreeMap::new();
+        for line in self.app.read("starts").lines() {
+            let (_, version) = line.split_once(' ').unwrap();
+            *count.entry(version.to_owned()).or_default() += 1;
+        }
+        // Two of `web`, and one of `chatter`.
+        for (version, count) in &count {
+            assert_eq!(*count, 3, "{version} was started {count} times, and not thrice");
+        }
+    }
+
+    /// Every line is there that was written, and none twice; how many they are.
+    pub(crate) fn assert_no_line_is_lost(&self) -> usize {
+        let log = std::fs::read_to_string(self.app.root().join(".deploykit/services/chatter.log"));
+        let (mut seen, mut ends) = (BTreeMap::<&str, Vec<u64>>::new(), BTreeMap::new());
+        let log = log.unwrap();
+        for line in log.lines().filter(|line| !line.starts_with("deploykit: ")) {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                [pid, "end", number] => drop(ends.insert(pid, number.parse::<u64>().unwrap())),
+                [pid, number] => {
+                    let number = number.parse().unwrap_or_else(|_| panic!("a torn line: {line:?}"));
+                    seen.entry(pid).or_default().push(number);
+                }
+                _ => panic!("a torn line: {line:?}"),
+            }
+        }
+        for (pid, numbers) in &seen {
+            let last = ends.get(pid).unwrap_or_else(|| panic!("{pid} never ended"));
+            let unique: BTreeSet<u64> = numbers.iter().copied().collect();
+            let missing: Vec<u64> = (1..=*last).filter(|number| !unique.contains(number)).collect();
+            assert_eq!(missing, [0_u64; 0], "lines of {pid} are lost");
+            assert!(numbers.len() - unique.len() < 50, "lines of {pid} are there twice");
+        }
+        seen.values().map(Vec::len).sum()
+    }
+}
+
+fn begin(root: &Path) -> Running {
+    let mut command = deploykit(root);
+    let mut log = std::fs::File::options();
+    let log = log.create(true).append(true).open(root.join("up.out")).unwrap();
+    command.args(["up", "--no-deploy", "-q"]).stdout(log.try_clone().unwrap()).stderr(log);
+    Running::of(command.spawn().unwrap())
+}
+
+/// A supervisor, which ends with the test.
+pub(crate) struct Up {
+    root: PathBuf,
+    running: Option<Running>,
+}
+
+impl Up {
+    pub(crate) fn kill_and_begin_again(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+        self.running = Some(begin(&self.root));
+    }
+
+    pub(crate) fn kill(mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            let _ = deploykit(&self.root).arg("down").output();
+        }
+    }
+}
