@@ -185,20 +185,34 @@ fn without_it_a_deployment_says_what_to_type_and_begins_nothing() {
 }
 
 #[test]
-fn what_a_killed_one_has_left_is_ended_and_runs_once_when_it_is_up_again() {
+fn what_a_killed_one_has_left_goes_on_and_is_taken_over() {
     let app = app();
     let up = app.start(&["up"]);
     until("it has deployed", || app.outcomes() == ["deployed"]);
     let before = pids(&app);
     up.kill();
     assert!(before.iter().all(|pid| runs(*pid)), "they go on without it");
+    // What ends meanwhile is started again by the next one.
+    kill(Pid::from_raw(before[2]), Signal::SIGKILL).unwrap();
+    until("it has ended", || !runs(before[2]));
     let up = app.start(&["up"]);
-    until("they run anew", || app.run(&["ps"]).stdout.contains("worker"));
-    assert!(!before.iter().any(|pid| runs(*pid)));
+    until("they run", || app.run(&["ps"]).code == Some(0) && instances(&app).len() == 3);
     until("all run", || instances(&app).iter().all(|one| one["pid"].is_number()));
-    assert!(pids(&app).iter().all(|pid| runs(*pid)));
+    let after = pids(&app);
+    assert_eq!((after[0], after[1]), (before[0], before[1]));
+    assert!(after[2] != before[2] && one(&app, "web@1")["restarts"] == 0, "{after:?}");
+    // It sees them end, though they are no children of its own, and with which code.
+    app.run(&["signal", "TERM", "web@1"]).expect(0);
+    until("it is started again", || one(&app, "web@1")["restarts"] == 1);
+    until("it runs", || one(&app, "web@1")["pid"].is_number());
     up.signal(Signal::SIGINT);
-    up.wait().expect(0).says("which an earlier `up` had left").says("ended web@1");
+    let ran = up
+        .wait()
+        .expect(0)
+        .says("took over what an earlier `up` had left running: web@1")
+        .tells("web@2: bye one");
+    ran.says("exited with code 0");
+    assert!(!runs(before[1]));
     // Whoever does not want it up again ends what is left.
     let up = app.start(&["up"]);
     until("they run", || app.run(&["ps"]).code == Some(0) && instances(&app).len() == 3);
@@ -208,6 +222,45 @@ fn what_a_killed_one_has_left_is_ended_and_runs_once_when_it_is_up_again() {
     app.run(&["down"]).expect(0).tells("Ended web@1, which a killed `up` had left.");
     assert!(!before.iter().any(|pid| runs(*pid)));
     app.run(&["down"]).expect(0).tells("Nothing was up.");
+}
+
+#[test]
+fn everything_ends_with_it_where_that_is_wanted() {
+    let app = app();
+    app.configure(&format!("{SERVICES}[up]\nwhen_killed = \"end\"\n"));
+    let up = app.start(&["up"]);
+    until("it has deployed", || app.outcomes() == ["deployed"]);
+    let before = pids(&app);
+    up.kill();
+    until("they have ended", || !before.iter().any(|pid| runs(*pid)));
+    let _up = Up::detached(&app);
+    assert!(pids(&app).iter().all(|pid| runs(*pid) && !before.contains(pid)));
+}
+
+#[test]
+fn another_program_takes_its_place() {
+    let app = app();
+    let up = app.start(&["up"]);
+    until("it has deployed", || app.outcomes() == ["deployed"]);
+    let before = pids(&app);
+    let newer = app.path("newer");
+    std::fs::copy(env!("CARGO_BIN_EXE_deploykit"), &newer).unwrap();
+    let told = Command::new(&newer).arg("-C").arg(app.root()).args(["up", "--replace"]).output();
+    let told = told.unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&told.stdout),
+        format!("{} runs the services now.\n", newer.display())
+    );
+    assert_eq!(pids(&app), before);
+    // Its exit codes are known as before, since they are its children still.
+    app.run(&["signal", "TERM", "web@1"]).expect(0);
+    until("it is started again", || one(&app, "web@1")["restarts"] == 1);
+    commit(&app, "two");
+    app.run(&["deploy"]).expect(0);
+    up.signal(Signal::SIGTERM);
+    up.wait().expect(0).tells("web@2: bye two").says("exited with code 0");
+    app.run(&["up", "--replace"]).expect(1).says("`deploykit up` runs the services");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memmem;
 
+use crate::manager::Heard;
+
 /// A line of one process that is waited for. Clones wait for the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Awaited(Arc<Shared>);
@@ -17,7 +19,7 @@ struct Shared {
 }
 
 /// What the line contains, and who is told.
-type What = (String, Box<dyn Fn() + Send + Sync>);
+type What = (String, Heard);
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -27,7 +29,7 @@ impl std::fmt::Debug for Shared {
 
 impl Awaited {
     /// Tells of the next line that contains this text, once.
-    pub(crate) fn set(&self, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
+    pub(crate) fn set(&self, text: &str, heard: Heard) {
         let mut what = self.0.what.lock().unwrap_or_else(PoisonError::into_inner);
         *what = Some((text.to_owned(), heard));
         self.0.is_awaited.store(true, Ordering::Release);

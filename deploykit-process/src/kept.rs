@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Does;
 use crate::awaited::Awaited;
-use crate::definition::Definition;
+use crate::definition::{Definition, Readiness};
 use crate::log::{
     Collector, Echo, End, Listing, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog,
     Stream,
 };
 use crate::machine::News;
-use crate::manager::Surroundings;
+use crate::manager::{Heard, Surroundings};
 use crate::spawn::Identity;
 
 /// So long the last lines of a process that has ended are waited for.
@@ -235,12 +235,21 @@ impl<S: LogKeeper + 'static> Kept<S> {
     }
 
     /// Goes on reading what a process writes that another one has started.
-    fn adopt_outputs(&self, definition: &Definition, marker: &str) -> Result<(), LogError> {
+    fn adopt_outputs(
+        &self,
+        definition: &Definition,
+        marker: &str,
+        heard: Option<Heard>,
+    ) -> Result<(), LogError> {
         let Some(dir) = &self.named else { return Ok(()) };
         let (name, policy) = (definition.name(), &definition.logs);
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let known = logs.remove(&name);
         let awaited = Awaited::default();
+        // Before anything is read.
+        if let (Readiness::Line(text), Some(heard)) = (&definition.readiness, heard) {
+            awaited.set(text, heard);
+        }
         let (mut file, mut errors) = (known.map(|log| log.file), None);
         for stream in [Stream::Out, Stream::Err] {
             let name = pipe_name(dir, marker, stream);
@@ -363,13 +372,13 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
         }))
     }
 
-    fn adopt(&self, definition: &Definition, marker: &str) {
-        if let Err(error) = self.adopt_outputs(definition, marker) {
+    fn adopt(&self, definition: &Definition, marker: &str, heard: Option<Heard>) {
+        if let Err(error) = self.adopt_outputs(definition, marker, heard) {
             self.not_heard(definition, &error);
         }
     }
 
-    fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
+    fn await_line(&self, instance: &str, text: &str, heard: Heard) {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = logs.get(instance) {
             log.awaited.set(text, heard);

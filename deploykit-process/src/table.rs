@@ -22,6 +22,8 @@ pub struct Row {
     pub start: u64,
     /// It has ended, and nobody has taken note yet.
     pub is_dead: bool,
+    /// How it has ended, as waitpid(2) tells it; 0 as long as it has not, and for whom that is not meant.
+    pub status: Option<i32>,
 }
 
 /// Everything that runs.
@@ -53,6 +55,7 @@ fn parse(pid: u32, stat: &str) -> Option<Row> {
         session: fields.get(3)?.parse().ok()?,
         start: fields.get(19)?.parse().ok()?,
         is_dead: matches!(*fields.first()?, "Z" | "X"),
+        status: fields.get(49).and_then(|field| field.trim_end().parse().ok()),
     })
 }
 
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, parent: u32, session: u32) -> Row {
-        Row { pid, parent, session, start: u64::from(pid), is_dead: false }
+        Row { pid, parent, session, start: u64::from(pid), is_dead: false, status: None }
     }
 
     #[test]
@@ -273,7 +276,10 @@ mod tests {
     fn a_process_is_read_whatever_it_is_called() {
         let stat = "42 (a) R (b ) S 7 42 41 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 9001 0 0";
         let row = parse(42, stat).unwrap();
-        assert_eq!(row, Row { pid: 42, parent: 7, session: 41, start: 9001, is_dead: false });
+        assert_eq!(
+            row,
+            Row { pid: 42, parent: 7, session: 41, start: 9001, is_dead: false, status: None }
+        );
         let own = super::row(std::process::id()).unwrap();
         assert_eq!(own.parent, std::os::unix::process::parent_id());
         assert!(all().unwrap().contains(&own));

@@ -167,7 +167,7 @@ impl Site {
     pub(crate) fn up(&self) -> Up {
         let root = self.app.root().to_owned();
         let up = Up { running: Some(begin(&root)), root };
-        until("somebody answers", || self.app.run(&["ps"]).code == Some(0));
+        up.answers();
         up
     }
 
@@ -231,6 +231,13 @@ impl Up {
             running.kill();
         }
         self.running = Some(begin(&self.root));
+    }
+
+    /// Waits until it does.
+    pub(crate) fn answers(&self) {
+        until("somebody answers", || {
+            deploykit(&self.root).arg("ps").output().is_ok_and(|ran| ran.status.success())
+        });
     }
 
     pub(crate) fn kill(mut self) {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use deploykit_core::Context;
 use deploykit_core::config::{Config, OnDeploy, Ready, ServiceSpec};
-use deploykit_core::traits::{InstanceName, Manner, Release, SupervisorError};
+use deploykit_core::traits::{InstanceName, Manner, Release, ServiceState, SupervisorError};
 
 use super::line::Line;
+use super::state::state;
 use super::{GLANCE, Processes};
 use crate::definition::Definition;
 use crate::machine::Phase;
@@ -109,7 +110,7 @@ impl Processes {
         self.define(ctx, line, release)?;
         let all = line.ask(ctx, &mut crate::control::Client::status)?;
         let runs = |name: &String| {
-            all.iter().any(|one| is_current(one) && one.name == *name && is_of(one, release))
+            all.iter().any(|one| is_current(one) && one.name == *name && runs_of(one, release))
         };
         let wanted = preparation.definitions.iter().map(Definition::name);
         let left: Vec<String> = wanted.filter(|name| !runs(name)).collect();
@@ -173,8 +174,10 @@ fn is_current(one: &InstanceStatus) -> bool {
     one.beside.is_none() && !one.leaving
 }
 
-fn is_of(one: &InstanceStatus, release: &dyn Release) -> bool {
-    one.release == release.id().as_str() && !matches!(one.phase, Phase::Stopping(_))
+/// Whether it is of a release, and up or about to be.
+fn runs_of(one: &InstanceStatus, release: &dyn Release) -> bool {
+    let runs = matches!(state(one), ServiceState::Running | ServiceState::Starting);
+    one.release == release.id().as_str() && runs && !matches!(one.phase, Phase::Stopping(_))
 }
 
 /// So long they may take, one waiting for the other.

@@ -165,6 +165,10 @@ impl Processes {
             let lines = self.lines_of(ctx, &slow.name, begun);
             return Err(BackendError::new(what).tail(lines).into());
         }
+        if found.iter().any(|one| state(one) == ServiceState::Stopped) {
+            // Somebody has stopped it meanwhile: it has settled, and whoever asks is answered at once.
+            std::thread::sleep(MOMENT);
+        }
         Ok(false)
     }
 }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::instance::{Instance, Process};
 use super::ledger::{Entry, Running, since_boot};
 use super::poll::after;
-use super::run::{ENDED, Id, KINDS, LOOK, Loop, SAYS, TIME_UP, await_line};
+use super::run::{ENDED, Id, KINDS, LOOK, Loop, SAYS, TIME_UP, heard};
 use crate::definition::Readiness;
 use crate::inherited;
 use crate::machine::{Happened, Machine, Next, Phase};
@@ -92,10 +92,11 @@ impl Loop {
     /// Takes in an instance as it was.
     fn take_in(&mut self, file: String, entry: &Entry, process: Option<Process>) -> Id {
         let mut instance = Instance::new(entry.definition.clone());
-        (instance.file, instance.is_changed) = (file, false);
+        (instance.file, instance.is_changed) = (file, entry.is_changed);
+        instance.next.clone_from(&entry.next);
         instance.beside.clone_from(&entry.beside);
         (instance.leaving, instance.is_replaced) = (entry.leaving, entry.is_replaced);
-        instance.ending = entry.leaving;
+        (instance.ending, instance.again) = (entry.ending || entry.leaving, entry.again);
         instance.machine = Machine::at(entry.phase.clone(), entry.restarts);
         instance.group_name = entry.process.as_ref().and_then(|running| running.group.clone());
         instance.process = process;
@@ -157,9 +158,12 @@ impl Loop {
             return;
         }
         let (spent, marker) = (process.started.elapsed(), process.marker.clone());
-        self.surroundings.adopt(&instance.definition, &marker);
+        let has_said = self.ledger.as_ref().is_some_and(|ledger| ledger.forget_said(&marker));
+        let is_awaited = instance.machine.phase == Phase::Starting && !has_said;
+        let heard = is_awaited.then(|| heard(&self.teller, self.ledger.as_ref(), id, &marker));
+        self.surroundings.adopt(&instance.definition, &marker, heard);
         match instance.machine.phase {
-            Phase::Starting => self.go_on_starting(id, spent),
+            Phase::Starting => self.go_on_starting(id, spent, has_said),
             Phase::Running => {
                 self.begin_watches(id);
                 self.begin_memory(id);
@@ -184,7 +188,7 @@ impl Loop {
         }
     }
 
-    fn go_on_starting(&mut self, id: Id, spent: Duration) {
+    fn go_on_starting(&mut self, id: Id, spent: Duration, has_said: bool) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let left = instance.definition.course.start_timeout.saturating_sub(spent);
         instance.timer = Some(self.poll.at(after(left), id * KINDS + TIME_UP));
@@ -198,15 +202,8 @@ impl Loop {
         if let Some(process) = &mut instance.process {
             process.ready = look.map(|time| self.poll.at(after(time), id * KINDS + LOOK));
         }
-        match readiness {
-            Readiness::Line(text) => {
-                let name = instance.definition.name();
-                let marker = instance.process.as_ref().map(|one| one.marker.clone());
-                let of = (id, marker.unwrap_or_default());
-                await_line(&*self.surroundings, &self.teller, &name, &text, of);
-            }
-            Readiness::Started => self.take(id, Happened::Ready),
-            _ => {}
+        if has_said || readiness == Readiness::Started {
+            self.take(id, Happened::Ready);
         }
     }
 

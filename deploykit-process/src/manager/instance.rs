@@ -180,6 +180,8 @@ impl Instance {
         let mut entry = Entry::new(self.definition.clone(), self.machine.phase.clone());
         entry.beside.clone_from(&self.beside);
         (entry.leaving, entry.is_replaced) = (self.leaving, self.is_replaced);
+        (entry.ending, entry.again, entry.is_changed) = (self.ending, self.again, self.is_changed);
+        entry.next.clone_from(&self.next);
         entry.restarts = self.machine.restarts;
         entry.process = self.process.as_ref().map(|process| process.running());
         if let Some(running) = &mut entry.process {
@@ -232,32 +234,33 @@ impl Process {
         }
     }
 
-    /// What it has said of itself since: sd_notify(3). What another user says is not meant.
-    pub(super) fn heard(&self) -> Vec<String> {
-        let Some(socket) = &self.notify else { return Vec::new() };
-        let mut messages = Vec::new();
+    /// What it says of itself next: sd_notify(3). What another user says is not meant. It is said until
+    /// [`has_heard`](Self::has_heard).
+    pub(super) fn hears(&self) -> String {
+        let Some(socket) = &self.notify else { return String::new() };
         let mut buffer = vec![0_u8; 4096];
-        // What comes after these is told anew.
-        for _ in 0..MESSAGES {
-            let Some((length, by)) = hear(socket, &mut buffer) else { break };
-            if by.is_some_and(|by| by == self.user || by == 0) {
-                let text = String::from_utf8_lossy(&buffer[..length]);
-                messages.extend(text.lines().map(str::to_owned));
+        match hear(socket, &mut buffer, MsgFlags::MSG_PEEK) {
+            Some((length, Some(by))) if by == self.user || by == 0 => {
+                String::from_utf8_lossy(&buffer[..length]).into_owned()
             }
+            _ => String::new(),
         }
-        messages
+    }
+
+    /// What it has said is known; what comes after it is told anew.
+    pub(super) fn has_heard(&self) {
+        if let Some(socket) = &self.notify {
+            hear(socket, &mut [], MsgFlags::empty());
+        }
     }
 }
 
-/// So many messages of one process are taken at once.
-const MESSAGES: usize = 64;
-
 /// A message, and the user who has sent it; nothing when there is none.
-fn hear(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option<u32>)> {
+fn hear(socket: &OwnedFd, buffer: &mut [u8], how: MsgFlags) -> Option<(usize, Option<u32>)> {
     // Descriptors that somebody passes on (FDSTORE=1) have no room here: the kernel closes them.
     let mut space = nix::cmsg_space!(UnixCredentials);
     let mut parts = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let flags = how | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let message: RecvMsg<'_, '_, UnixAddr> =
         recvmsg(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
     let by = message.cmsgs().ok()?.find_map(|message| match message {

@@ -1,7 +1,7 @@
 //! What is on disk of the instances, so that a manager that comes after one that was killed finds them again.
 //! A file each, in a directory of its own; it is written before a program runs, and holds until the next boot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::OnceLock;
@@ -30,6 +30,16 @@ pub(crate) struct Entry {
     pub(crate) leaving: bool,
     #[serde(default)]
     pub(crate) is_replaced: bool,
+    /// What is wanted of it, and has not begun yet: how it is to run, that it is to end, that it is to run again
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<Definition>,
+    #[serde(default)]
+    pub(crate) ending: bool,
+    #[serde(default)]
+    pub(crate) again: bool,
+    #[serde(default)]
+    pub(crate) is_changed: bool,
     pub(crate) phase: Phase,
     #[serde(default)]
     pub(crate) restarts: u64,
@@ -73,6 +83,10 @@ impl Entry {
             beside: None,
             leaving: false,
             is_replaced: false,
+            next: None,
+            ending: false,
+            again: false,
+            is_changed: false,
             phase,
             restarts: 0,
             process: None,
@@ -129,13 +143,14 @@ impl Ledger {
         Ok(Self(dir))
     }
 
-    /// The entries of this boot, by the names of their files. All other files are removed; what cannot be
-    /// read tells of nothing that could be taken over.
+    /// The entries of this boot, by the names of their files; what cannot be read tells of nothing that could
+    /// be taken over. What belongs to processes that do not run any more is removed.
     pub(crate) fn read(&self) -> io::Result<BTreeMap<String, Entry>> {
-        let mut found = BTreeMap::new();
+        let (mut found, mut others) = (BTreeMap::new(), Vec::new());
         for file in self.0.read_dir_utf8()? {
             let name = file?.file_name().to_owned();
             if !name.ends_with(SUFFIX) {
+                others.push(name);
                 continue;
             }
             let text = std::fs::read(self.0.join(&name)).unwrap_or_default();
@@ -144,6 +159,14 @@ impl Ledger {
                     found.insert(name, entry);
                 }
                 _ => self.remove(&name),
+            }
+        }
+        let alive: BTreeSet<String> =
+            found.values().filter_map(|entry| Some(entry.alive()?.1)).collect();
+        for name in others {
+            let of = name.rsplit_once('.').filter(|(_, kind)| OF_PROCESSES.contains(kind));
+            if of.is_some_and(|(marker, _)| !alive.contains(marker)) {
+                self.remove(&name);
             }
         }
         Ok(found)
@@ -156,6 +179,21 @@ impl Ledger {
         options.write(true).create(true).truncate(true).mode(0o600);
         options.open(&new)?.write_all(text)?;
         std::fs::rename(new, self.0.join(name))
+    }
+
+    /// The process of this mark has written that it is ready, which may not be on record yet.
+    pub(crate) fn has_said(&self, marker: &str) {
+        // Without it, a kill just now has a start take too long.
+        let _ = std::fs::File::create(self.said(marker));
+    }
+
+    /// Whether it has; it is on record from now on.
+    pub(crate) fn forget_said(&self, marker: &str) -> bool {
+        std::fs::remove_file(self.said(marker)).is_ok()
+    }
+
+    fn said(&self, marker: &str) -> Utf8PathBuf {
+        self.0.join(format!("{marker}.said"))
     }
 
     pub(crate) fn remove(&self, name: &str) {
@@ -180,6 +218,9 @@ impl Ledger {
         &self.0
     }
 }
+
+/// What the names of files end with that belong to a process: its pipes, and that it has said to be ready.
+const OF_PROCESSES: [&str; 3] = ["out", "err", "said"];
 
 /// What the names of entries end with.
 pub(crate) const SUFFIX: &str = ".json";

@@ -40,6 +40,9 @@ use run::Loop;
 pub(crate) use start::preflight;
 use watch::Answered;
 
+/// Is called when something was heard that was waited for.
+pub type Heard = Box<dyn Fn() + Send + Sync>;
+
 /// Where the output of instances goes, and who is told of them. What it does must not take long: the
 /// manager waits for it.
 pub trait Surroundings: Send + Sync + std::fmt::Debug {
@@ -54,9 +57,10 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
     }
 
     /// An instance goes on that another manager has started, which had asked for its outputs with the same
-    /// marker.
-    fn adopt(&self, definition: &Definition, marker: &str) {
-        let _ = (definition, marker);
+    /// marker. `heard` is for the line that says that it is ready, as in [`await_line`](Self::await_line),
+    /// where it has not written that yet.
+    fn adopt(&self, definition: &Definition, marker: &str, heard: Option<Heard>) {
+        let _ = (definition, marker, heard);
     }
 
     /// Variables of this process that no service gets: secrets that are meant for this process alone.
@@ -71,7 +75,7 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
 
     /// Calls `heard` when the process of an instance for which [`outputs`](Self::outputs) were asked for last
     /// writes a line that contains this text, once. Never, where nobody listens to what is written.
-    fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
+    fn await_line(&self, instance: &str, text: &str, heard: Heard) {
         let _ = (instance, text, heard);
     }
 
@@ -101,15 +105,15 @@ impl<S: Surroundings + ?Sized> Surroundings for Arc<S> {
         (**self).outputs(definition, marker)
     }
 
-    fn adopt(&self, definition: &Definition, marker: &str) {
-        (**self).adopt(definition, marker);
+    fn adopt(&self, definition: &Definition, marker: &str, heard: Option<Heard>) {
+        (**self).adopt(definition, marker, heard);
     }
 
     fn tell(&self, instance: &str, news: &News) {
         (**self).tell(instance, news);
     }
 
-    fn await_line(&self, instance: &str, text: &str, heard: Box<dyn Fn() + Send + Sync>) {
+    fn await_line(&self, instance: &str, text: &str, heard: Heard) {
         (**self).await_line(instance, text, heard);
     }
 

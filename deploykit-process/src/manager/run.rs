@@ -12,7 +12,7 @@ use super::poll::{Poll, Timer, Token, after};
 use super::sockets::Sockets;
 use super::start::Prepared;
 use super::start::random;
-use super::{Command, InstanceStatus, ManagerError, Surroundings, Teller, Those, Wish};
+use super::{Command, Heard, InstanceStatus, ManagerError, Surroundings, Teller, Those, Wish};
 use crate::cgroup::Groups;
 use crate::children::Children;
 use crate::definition::{Definition, Readiness};
@@ -90,17 +90,16 @@ fn prefix(scope: &str) -> String {
     format!("{number:016x}")
 }
 
-/// Has a line told that a process of an instance writes.
-pub(super) fn await_line(
-    surroundings: &dyn Surroundings,
-    teller: &Teller,
-    name: &str,
-    text: &str,
-    (id, marker): (Id, String),
-) {
-    let teller = teller.clone();
-    let heard = move || teller.tell(Command::Wrote(id, marker.clone()));
-    surroundings.await_line(name, text, Box::new(heard));
+/// What is called when a process of an instance has written the line that says that it is ready. That is on
+/// disk before the line is out of the pipe: who comes after a kill does not see it again.
+pub(super) fn heard(teller: &Teller, ledger: Option<&Ledger>, id: Id, marker: &str) -> Heard {
+    let (teller, ledger, marker) = (teller.clone(), ledger.cloned(), marker.to_owned());
+    Box::new(move || {
+        if let Some(ledger) = &ledger {
+            ledger.has_said(&marker);
+        }
+        teller.tell(Command::Wrote(id, marker.clone()));
+    })
 }
 
 /// By what a text is told from the one before.
@@ -168,6 +167,7 @@ impl Loop {
             self.clear_up(&ended.into_iter().collect::<Vec<_>>());
             self.go_on();
             self.keep_record();
+            self.answer_waits();
             if std::mem::take(&mut self.is_to_reap) {
                 self.reap_others();
             }
@@ -189,6 +189,10 @@ impl Loop {
         self.close_sockets();
         self.begin_in_order();
         self.drop_leaving();
+    }
+
+    /// Tells those who wait that what they wait for has settled.
+    fn answer_waits(&mut self) {
         let waits = std::mem::take(&mut self.waits);
         let is_over = |wait: &Wait| {
             let ids = self.meant(&wait.those);
@@ -216,22 +220,31 @@ impl Loop {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Define(definitions, reply) => drop(reply.send(self.define(definitions))),
-            Command::Want(wish, names, reply) => drop(reply.send(self.want(wish, &names))),
+            Command::Define(definitions, reply) => {
+                let done = self.define(definitions);
+                self.reply(&reply, done);
+            }
+            Command::Want(wish, names, reply) => {
+                let done = self.want(wish, &names);
+                self.reply(&reply, done);
+            }
             Command::Signal(signal, names, reply) => drop(reply.send(self.signal(signal, &names))),
             Command::Acted(acted) => self.acted(acted),
             Command::Answered(answered) => self.answered(answered),
             Command::Wrote(id, marker) => self.wrote(id, &marker),
             Command::Reap => self.is_to_reap = true,
             Command::Kill => self.kill_all(),
-            Command::Prepare(what, reply) => drop(reply.send(self.prepare_beside(what))),
+            Command::Prepare(what, reply) => {
+                let done = self.prepare_beside(what);
+                self.reply(&reply, done);
+            }
             Command::Commit(token, reply) => {
                 self.commit(&token);
-                let _ = reply.send(());
+                self.reply(&reply, ());
             }
             Command::Abort(token, reply) => {
                 self.abort(&token);
-                let _ = reply.send(());
+                self.reply(&reply, ());
             }
             Command::Status(reply) => {
                 let all: Vec<Id> = self.instances.keys().copied().collect();
@@ -247,6 +260,14 @@ impl Loop {
             }
             Command::End => self.end(),
         }
+    }
+
+    /// Answers whoever has asked for something to be changed. What was said holds: also for a manager that
+    /// comes after this one.
+    fn reply<T>(&mut self, to: &Sender<T>, done: T) {
+        self.keep_record();
+        // Whoever has asked may have gone.
+        let _ = to.send(done);
     }
 
     fn end(&mut self) {
@@ -300,6 +321,7 @@ impl Loop {
             self.abort_all();
         }
         for id in ids {
+            self.changed.insert(id);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             match wish {
                 Wish::Down => (instance.ending, instance.again) = (true, false),
@@ -436,8 +458,8 @@ impl Loop {
         };
         let (definition, zero) = (&instance.definition, std::time::Duration::ZERO);
         if let Readiness::Line(text) = &definition.readiness {
-            let (name, marker) = (definition.name(), prepared.marker.clone());
-            await_line(&*self.surroundings, &self.teller, &name, text, (id, marker));
+            let heard = heard(&self.teller, self.ledger.as_ref(), id, &prepared.marker);
+            self.surroundings.await_line(&definition.name(), text, heard);
         }
         let (ledger, mut entry) = (self.ledger.as_ref(), instance.entry());
         let (file, group) = (&instance.file, &instance.group_name);
@@ -516,12 +538,12 @@ impl Loop {
         }
     }
 
-    /// Takes what a process says of itself.
+    /// Takes what a process says of itself: one message, which is on record before it is out of the socket.
     fn listen(&mut self, id: Id) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
-        let heard = instance.process.as_ref().map(|process| process.heard()).unwrap_or_default();
+        let heard = instance.process.as_ref().map(Process::hears).unwrap_or_default();
         let mut is_ready = false;
-        for line in heard {
+        for line in heard.lines() {
             match line.split_once('=') {
                 Some(("READY", "1")) => is_ready = true,
                 Some(("STATUS", text)) => instance.text = Some(text.to_owned()),
@@ -530,6 +552,10 @@ impl Loop {
         }
         if is_ready {
             self.take(id, Happened::Ready);
+            self.keep_record();
+        }
+        if let Some(process) = self.instances.get(&id).and_then(|one| one.process.as_ref()) {
+            process.has_heard();
         }
     }
 
@@ -550,6 +576,10 @@ impl Loop {
         let process = self.instances.get(&id).and_then(|one| one.process.as_ref());
         if process.is_some_and(|process| process.marker == marker && process.ended.is_none()) {
             self.take(id, Happened::Ready);
+        }
+        self.keep_record();
+        if let Some(ledger) = &self.ledger {
+            ledger.forget_said(marker);
         }
     }
 

@@ -104,7 +104,8 @@ fn ending_of(process: &Process) -> Option<Ending> {
         // It is no child of this process: whoever is its parent takes note of its end in a moment.
         Err(_) => {
             for _ in 0..TRIES {
-                if let Some(exit) = outcome::of(&process.handle) {
+                let (pid, start) = (process.pid, process.id.start_time);
+                if let Some(exit) = outcome::of(&process.handle, pid, start) {
                     return Some(Ending::Ended(exit));
                 }
                 std::thread::sleep(Duration::from_millis(1));
