@@ -13,8 +13,10 @@ mod site;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::runs;
+use common::{runs, until};
 use deploykit_testkit::load::{Failure, Kind, Load, MIXTURE};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use site::{Sample, Site};
 
 /// So many deployments, and kills, where nobody asks for more: `DEPLOYKIT_LONG_TESTS=1`.
@@ -147,6 +149,32 @@ fn services_outlive_their_supervisor_and_no_request_and_no_line_is_lost() {
     site.assert_started_once();
     let lines = site.assert_no_line_is_lost();
     println!("{lines} lines");
+}
+
+#[test]
+fn what_ends_while_nobody_is_there_has_lost_neither_its_last_lines_nor_its_connections() {
+    let site = Site::new(Sample::Rust, "");
+    site.with_chatter();
+    let mut up = site.up();
+    site.deploy("v0").expect(0);
+    let pids = site.pids();
+    up.die();
+    for pid in &pids {
+        // The one finishes what it writes, the other one nothing: it has idle connections to wait for.
+        kill(Pid::from_raw(*pid), Signal::SIGTERM).unwrap();
+    }
+    until("they have ended", || !pids.iter().any(|pid| runs(*pid)));
+    let load = Load::begin(site.address(), &MIXTURE, &["v0"]);
+    std::thread::sleep(Duration::from_millis(100));
+    up.kill_and_begin_again();
+    up.answers();
+    until("they run again", || site.runs());
+    std::thread::sleep(Duration::from_millis(300));
+    let tally = load.end();
+    assert!(tally.lost() == 0 && tally.sent() > 10, "{tally}: {:?}", tally.failed_at);
+    assert!(site.pids().iter().all(|pid| !pids.contains(pid)));
+    drop(up);
+    assert!(site.assert_no_line_is_lost() > 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod child;
 mod goals;
+mod hand_over;
 mod input;
 mod machine;
 mod many;

@@ -52,13 +52,15 @@ pub(crate) enum Part {
     Sync,
     /// The supervisor, beside those that are installed: runit, s6, supervisord.
     Supervise,
+    /// Hand-over under load, beside what is installed: systemd, nginx, HAProxy.
+    HandOver,
 }
 
 impl Options {
     /// Whether a part is to be measured. Ways of syncing are measured when asked for: they are for
     /// choosing a constant, not for watching.
     pub(crate) fn wants(&self, part: Part) -> bool {
-        let is_asked_for = matches!(part, Part::Sync | Part::Supervise);
+        let is_asked_for = matches!(part, Part::Sync | Part::Supervise | Part::HandOver);
         if self.only.is_empty() { !is_asked_for } else { self.only.contains(&part) }
     }
 }

@@ -88,10 +88,25 @@ impl Toolkit {
 
 /// The binary, built now as it is released.
 pub(crate) fn build() -> Result<Utf8PathBuf> {
+    cargo_build(&["-p", "deploykit-cli"])
+}
+
+/// The application that is handed over, built as the binary is.
+pub(crate) fn build_sample() -> Result<Utf8PathBuf> {
+    cargo_build(&["-p", "deploykit", "--example", "drain"])
+}
+
+/// The same, where cargo has put it when it has built this binary.
+pub(crate) fn beside(binary: &Utf8Path) -> Result<Utf8PathBuf> {
+    let path = binary.with_file_name("examples").join("drain");
+    if path.exists() { Ok(path) } else { Err(format!("{path} is not there").into()) }
+}
+
+fn cargo_build(what: &[&str]) -> Result<Utf8PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let root = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "-p", "deploykit-cli", "--message-format=json"]);
+    command.args(["build", "--release", "--message-format=json"]).args(what);
     // What cargo has told of this program would make build scripts, which watch these variables,
     // take everything for changed.
     for (name, _) in std::env::vars_os() {

@@ -8,7 +8,9 @@ use nix::sys::statfs::statfs;
 
 use crate::input::{self, Input};
 use crate::options::{Options, Part};
-use crate::{Result, child, goals, machine, report, steps, supervise, sync, toolkit, whole};
+use crate::{
+    Result, child, goals, hand_over, machine, report, steps, supervise, sync, toolkit, whole,
+};
 
 /// Where things are measured, and with what.
 #[derive(Debug)]
@@ -86,9 +88,25 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let rounds = if work.quick { 2 } else { options.rounds.unwrap_or(50) };
         let directory = work.fresh("supervise");
         supervise::run(work.binary.as_std_path(), directory.as_std_path(), rounds, work.quick)?;
-        if options.only.len() == 1 {
-            return Ok(ExitCode::SUCCESS);
-        }
+    }
+    if options.wants(Part::HandOver) {
+        let rounds = if work.quick { 1 } else { options.rounds.unwrap_or(20) };
+        let directory = work.fresh("hand-over");
+        let sample = match &options.deploykit {
+            Some(_) => toolkit::beside(&work.binary)?,
+            None => toolkit::build_sample()?,
+        };
+        hand_over::run(
+            work.binary.as_std_path(),
+            sample.as_std_path(),
+            directory.as_std_path(),
+            rounds,
+        )?;
+    }
+    if options.only.iter().all(|part| matches!(part, Part::Supervise | Part::HandOver))
+        && !options.only.is_empty()
+    {
+        return Ok(ExitCode::SUCCESS);
     }
     let inputs = inputs(&work, options)?;
     for (wanted, measure) in PARTS {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::Does;
 use crate::awaited::Awaited;
 use crate::definition::{Definition, Readiness};
+use crate::hold::Holder;
 use crate::log::{
     Collector, Echo, End, Listing, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog,
     Stream,
@@ -42,6 +43,8 @@ pub struct Kept<S> {
     begin: Mutex<(Listing, BTreeSet<String>)>,
     /// Where the pipes have names, by which whoever comes after this process finds them again.
     named: Option<Utf8PathBuf>,
+    /// Who else holds the pipes, so that what is in them is not gone with who has written it.
+    holder: Option<Arc<Holder>>,
     then: Arc<S>,
 }
 
@@ -159,17 +162,17 @@ impl<S: LogKeeper + 'static> Kept<S> {
         let listing =
             Listing::read(&dir).map_err(|source| LogError::Open { path: dir.clone(), source })?;
         let begin = Mutex::new((listing, BTreeSet::new()));
-        Ok(Self { dir, collector, logs: Mutex::default(), begin, named: None, then })
+        Ok(Self { dir, collector, logs: Mutex::default(), begin, named: None, holder: None, then })
     }
 
     /// The same; but the pipes have names in this directory. Each is held open by the process that writes to
     /// it, at both ends: what that writes is not lost, and does not end it, when this process is killed, and
     /// whoever comes next goes on reading.
     #[must_use]
-    pub(crate) fn named(self, dir: impl Into<Utf8PathBuf>) -> Self {
+    pub(crate) fn named(self, dir: impl Into<Utf8PathBuf>, holder: Option<Arc<Holder>>) -> Self {
         let dir = dir.into();
         self.collector.put_right(&dir, &self.dir);
-        Self { named: Some(dir), ..self }
+        Self { named: Some(dir), holder, ..self }
     }
 
     /// The last lines that an instance has written to its standard error.
@@ -226,6 +229,9 @@ impl<S: LogKeeper + 'static> Kept<S> {
             let name = pipe_name(dir, marker, stream);
             // Not every file system has such files.
             if let Ok((from, to)) = fifo(&name, definition) {
+                if let Some(holder) = &self.holder {
+                    holder.keep(&held(marker, stream), &to);
+                }
                 return Ok(Ends { from, to, name: Some(name) });
             }
         }
@@ -242,32 +248,70 @@ impl<S: LogKeeper + 'static> Kept<S> {
         heard: Option<Heard>,
     ) -> Result<(), LogError> {
         let Some(dir) = &self.named else { return Ok(()) };
-        let (name, policy) = (definition.name(), &definition.logs);
-        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = logs.remove(&name);
         let awaited = Awaited::default();
         // Before anything is read.
         if let (Readiness::Line(text), Some(heard)) = (&definition.readiness, heard) {
             awaited.set(text, heard);
         }
+        self.adopt_pipes(dir, &definition.name(), &definition.logs, (marker, awaited))
+    }
+
+    /// The same for an instance of which no more is known.
+    fn adopt_pipes(
+        &self,
+        dir: &Utf8Path,
+        instance: &str,
+        policy: &LogPolicy,
+        (marker, awaited): (&str, Awaited),
+    ) -> Result<(), LogError> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = logs.remove(instance);
         let (mut file, mut errors) = (known.map(|log| log.file), None);
-        for stream in [Stream::Out, Stream::Err] {
-            let name = pipe_name(dir, marker, stream);
-            let Ok(pipe) = open_to_read(&name) else { continue };
+        for stream in PIPES {
+            let path = pipe_name(dir, marker, stream);
+            let Ok(pipe) = open_to_read(&path) else { continue };
             let log = match &file {
                 Some(log) => log.clone(),
-                None => file.insert(self.open(&definition.name(), policy)?).clone(),
+                None => file.insert(self.open(instance, policy)?).clone(),
             };
-            let end = End { pipe, name: Some(name) };
+            let end = End { pipe, name: Some(path) };
             let pipe = self.collector.add_end(end, stream, &log, awaited.clone())?;
             if stream == Stream::Err {
                 errors = Some(Arc::new(pipe));
             }
         }
         if let Some(file) = file {
-            logs.insert(name, Log { file, policy: policy.clone(), errors, awaited });
+            logs.insert(instance.to_owned(), Log { file, policy: policy.clone(), errors, awaited });
         }
         Ok(())
+    }
+
+    /// Writes what is left in the pipes of processes that are not on record any more.
+    fn adopt_others(&self, dir: &Utf8Path, known: &[(&Definition, Option<&str>)]) {
+        let mut others = BTreeSet::new();
+        for file in dir.read_dir_utf8().into_iter().flatten().flatten() {
+            let of = PIPES
+                .iter()
+                .find_map(|of| file.file_name().strip_suffix(of.as_str())?.strip_suffix('.'));
+            others.extend(
+                of.filter(|of| known.iter().all(|one| one.1 != Some(*of))).map(str::to_owned),
+            );
+        }
+        for marker in others {
+            let Some((instance, _)) = marker.rsplit_once('-') else { continue };
+            let definition = known.iter().map(|one| one.0).find(|one| one.name() == instance);
+            let policy = definition.map(|one| one.logs.clone()).unwrap_or_default();
+            // Nobody is to wonder at the empty log of a service that nobody knows.
+            let is_empty = |of| is_empty(&pipe_name(dir, &marker, of));
+            if definition.is_none() && PIPES.into_iter().all(is_empty) {
+                let _ = PIPES.map(|of| std::fs::remove_file(pipe_name(dir, &marker, of)).ok());
+            } else if let Err(error) =
+                self.adopt_pipes(dir, instance, &policy, (&marker, Awaited::default()))
+            {
+                self.dropping(instance.to_owned(), &error);
+            }
+            self.ended(&marker);
+        }
     }
 
     /// Opens a log. A thousand that are opened for the first time do not list a directory of thousands each.
@@ -283,7 +327,11 @@ impl<S: LogKeeper + 'static> Kept<S> {
     }
 
     fn not_heard(&self, definition: &Definition, error: &LogError) {
-        let (name, error) = (definition.name(), io::Error::other(chain(error)));
+        self.dropping(definition.name(), error);
+    }
+
+    fn dropping(&self, name: String, error: &LogError) {
+        let error = io::Error::other(chain(error));
         self.then.log_event(&LogEvent::Dropping { name, error });
     }
 
@@ -324,6 +372,14 @@ struct Ends {
     name: Option<Utf8PathBuf>,
 }
 
+/// What a process has a pipe for.
+const PIPES: [Stream; 2] = [Stream::Out, Stream::Err];
+
+/// What the holder calls a pipe.
+fn held(marker: &str, stream: Stream) -> String {
+    format!("pipe {marker}.{}", stream.as_str())
+}
+
 fn pipe_name(dir: &Utf8Path, marker: &str, stream: Stream) -> Utf8PathBuf {
     dir.join(format!("{marker}.{}", stream.as_str()))
 }
@@ -345,6 +401,12 @@ fn fifo(name: &Utf8Path, definition: &Definition) -> io::Result<(OwnedFd, OwnedF
         let _ = std::fs::remove_file(name);
     }
     made
+}
+
+/// Whether nothing is in a pipe.
+fn is_empty(name: &Utf8Path) -> bool {
+    let waiting = open_to_read(name).map(|pipe| rustix::io::ioctl_fionread(&pipe));
+    !matches!(waiting, Ok(Ok(1..)))
 }
 
 fn open_to_read(name: &Utf8Path) -> io::Result<OwnedFd> {
@@ -375,6 +437,21 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
     fn adopt(&self, definition: &Definition, marker: &str, heard: Option<Heard>) {
         if let Err(error) = self.adopt_outputs(definition, marker, heard) {
             self.not_heard(definition, &error);
+        }
+    }
+
+    fn succeed(&self, known: &[(&Definition, Option<&str>)]) {
+        if let Some(dir) = &self.named {
+            self.adopt_others(dir, known);
+        }
+    }
+
+    fn ended(&self, marker: &str) {
+        let (Some(dir), Some(holder)) = (&self.named, &self.holder) else { return };
+        for stream in PIPES {
+            // What is in it would be gone with this process before it is written.
+            let (holder, held) = (Arc::clone(holder), held(marker, stream));
+            self.collector.after(pipe_name(dir, marker, stream), move || holder.let_go_of(&held));
         }
     }
 

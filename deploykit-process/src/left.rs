@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use deploykit_core::Layout;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::hold::Holder;
 use crate::manager::ledger::Ledger;
 use crate::running_dir;
 use crate::table::{self, Row};
@@ -45,6 +46,7 @@ pub fn end_left(scope: &str, grace: Duration) -> std::io::Result<Vec<Left>> {
 /// As [`end_left`].
 pub fn end_left_of(layout: &Layout, grace: Duration) -> std::io::Result<Vec<Left>> {
     let found = end_left(layout.root().as_str(), grace)?;
+    Holder::end_of(&running_dir(layout));
     if let Ok(ledger) = Ledger::open(running_dir(layout)) {
         ledger.clear();
     }

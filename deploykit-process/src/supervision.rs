@@ -1,6 +1,7 @@
 //! All that supervises one application, in one place: what `deploykit up` runs.
 
 use std::os::unix::fs::DirBuilderExt as _;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use crate::action::Does;
 use crate::control::{Asked, Claim, Server, ServerError};
 use crate::definition::Definition;
 use crate::describe::{Undescribed, describe_all};
+use crate::hold::Holder;
 use crate::kept::{Kept, LastWords, LogKeeper};
 use crate::left::{Left, end_left_but};
 use crate::log::{Echo, LogError, LogEvent};
 use crate::machine::{News, Phase};
 use crate::manager::ledger::{Entry, Ledger};
-use crate::manager::{Adopted, InstanceStatus, Manager, ManagerError, Surroundings};
+use crate::manager::{Adopted, InstanceStatus, Manager, ManagerError, Record, Surroundings};
 use crate::{inherited, log_dir, running_dir, socket};
 
 /// So long what an earlier manager has left has to end, before it is killed.
@@ -122,6 +124,8 @@ pub struct Supervision {
     claim: Claim,
     server: Server,
     manager: Arc<Manager>,
+    ledger: Ledger,
+    holder: Option<Arc<Holder>>,
     kept: Arc<Kept<Told>>,
     left: Vec<Left>,
     adopted: Adopted,
@@ -136,6 +140,21 @@ impl Supervision {
     pub fn begin(
         application: &Application,
         echo: Option<Echo>,
+        on_happening: impl Fn(Happening) + Send + Sync + 'static,
+    ) -> Result<Self, SupervisionError> {
+        Self::begin_held(application, echo, None, on_happening)
+    }
+
+    /// The same; and this command, which is to call [`hold`](crate::hold) and nothing else, runs beside it for as long as
+    /// there are services. Should this process be killed, it holds what a service has written last that ends
+    /// before the next one begins, and connections that wait for it.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin). Without a holder it goes on.
+    pub fn begin_held(
+        application: &Application,
+        echo: Option<Echo>,
+        holder: Option<Command>,
         on_happening: impl Fn(Happening) + Send + Sync + 'static,
     ) -> Result<Self, SupervisionError> {
         let (layout, on_happening): (_, OnHappening) =
@@ -154,9 +173,11 @@ impl Supervision {
             .map_err(failed("end what an earlier manager has left"))?;
         let on = Arc::clone(&on_happening);
         let told = Told { on_happening: on, application: application.clone() };
-        let kept = Kept::echoed(log_dir(layout), told, echo)?.named(ledger.dir());
-        let kept = Arc::new(kept);
-        let begun = Manager::begin(Arc::clone(&kept), scope.into(), Some((ledger, entries)));
+        let holder = Holder::begin(ledger.dir(), holder).ok().map(Arc::new);
+        let kept = Kept::echoed(log_dir(layout), told, echo)?;
+        let kept = Arc::new(kept.named(ledger.dir(), holder.clone()));
+        let record = Record { ledger: ledger.clone(), entries, holder: holder.clone() };
+        let begun = Manager::begin(Arc::clone(&kept), scope.into(), Some(record));
         let (manager, adopted) = begun.map_err(failed("start the process manager"))?;
         let manager = Arc::new(manager);
         let on_asked = move |asked| {
@@ -166,7 +187,7 @@ impl Supervision {
             });
         };
         let server = Server::start(Arc::clone(&manager), claim.clone(), on_asked)?;
-        Ok(Self { claim, server, manager, kept, left, adopted })
+        Ok(Self { claim, server, manager, ledger, holder, kept, left, adopted })
     }
 
     /// What an earlier manager had left running that was killed, and what goes on now.
@@ -249,7 +270,7 @@ impl Supervision {
     /// Ends everything: the services in their order, with what each has started, and then the rest. What
     /// they have written is on its way to the disk. As soon as `is_impatient` says so, they are killed.
     pub fn end(self, is_impatient: &dyn Fn() -> bool) {
-        let Self { claim, server, manager, kept, .. } = self;
+        let Self { claim, server, manager, ledger, holder, kept, .. } = self;
         // Nobody is answered any more who could want something started.
         drop(server);
         let asked = manager.down(&[]);
@@ -264,6 +285,10 @@ impl Supervision {
         // With the last who has it, the manager ends all that it runs.
         drop(manager);
         kept.drain(LAST_LINES);
+        ledger.clear();
+        if let Some(holder) = holder {
+            holder.end();
+        }
         // Until now nobody else could begin.
         drop(claim);
     }

@@ -153,9 +153,12 @@ impl Site {
 
     /// Waits until nothing drains any more.
     pub(crate) fn drained(&self) {
-        until("the old ones have ended", || {
-            self.instances().is_some_and(|all| all.iter().all(|one| one["state"] == "running"))
-        });
+        until("the old ones have ended", || self.runs());
+    }
+
+    /// Whether everything runs, and nothing drains.
+    pub(crate) fn runs(&self) -> bool {
+        self.instances().is_some_and(|all| all.iter().all(|one| one["state"] == "running"))
     }
 
     pub(crate) fn pids(&self) -> Vec<i32> {
@@ -226,10 +229,14 @@ pub(crate) struct Up {
 }
 
 impl Up {
-    pub(crate) fn kill_and_begin_again(&mut self) {
+    pub(crate) fn die(&mut self) {
         if let Some(running) = self.running.take() {
             running.kill();
         }
+    }
+
+    pub(crate) fn kill_and_begin_again(&mut self) {
+        self.die();
         self.running = Some(begin(&self.root));
     }
 
@@ -241,9 +248,7 @@ impl Up {
     }
 
     pub(crate) fn kill(mut self) {
-        if let Some(running) = self.running.take() {
-            running.kill();
-        }
+        self.die();
     }
 }
 

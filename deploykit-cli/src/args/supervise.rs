@@ -47,6 +47,10 @@ pub(crate) struct UpArgs {
     /// What `--detach` starts
     #[arg(long, hide = true)]
     pub(crate) apart: bool,
+
+    /// What runs beside it, and holds sockets and pipes
+    #[arg(long, hide = true)]
+    pub(crate) hold: bool,
 }
 
 #[derive(Debug, Args)]

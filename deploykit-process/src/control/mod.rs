@@ -18,5 +18,6 @@ mod protocol;
 mod server;
 
 pub use client::{Client, ClientError};
+pub(crate) use path::near;
 pub use protocol::{Answer, Done, Outcome, Request, Task, VERSION};
 pub use server::{Asked, Claim, Server, ServerError};

@@ -11,7 +11,7 @@ const LONGEST: usize = 107;
 
 /// A path that fits, and what must stay open as long as it is used: a long one is reached through the
 /// descriptor of its directory.
-pub(super) fn near(path: &Utf8Path) -> io::Result<(Option<OwnedFd>, Utf8PathBuf)> {
+pub(crate) fn near(path: &Utf8Path) -> io::Result<(Option<OwnedFd>, Utf8PathBuf)> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok((None, path.to_owned()));
     };

@@ -53,6 +53,8 @@ pub(super) enum Order {
         until: Instant,
         done: mpsc::Sender<bool>,
     },
+    /// Read what is in the pipe of this name, and then do this.
+    Then(Utf8PathBuf, Then),
     /// Note down here what is being written.
     Slot(Slot),
     /// Write a line of ours.
@@ -61,6 +63,15 @@ pub(super) enum Order {
         text: String,
     },
     End,
+}
+
+/// What is done when something else is.
+pub(super) struct Then(pub(super) Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Then")
+    }
 }
 
 /// The way to the thread.
@@ -194,6 +205,11 @@ impl Collector {
         if let Ok(slot) = Slot::open(dir, logs) {
             self.orders.give(Order::Slot(slot));
         }
+    }
+
+    /// Calls `then`, from the thread, when what is in the pipe of this name now is written, or nobody reads it.
+    pub(crate) fn after(&self, name: Utf8PathBuf, then: impl FnOnce() + Send + 'static) {
+        self.orders.give(Order::Then(name, Then(Box::new(then))));
     }
 
     /// Writes a line of ours to the log, from the thread: the caller does not wait for the disk.

@@ -13,8 +13,8 @@
 //! [`read`] goes through all of them in that order, and follows the live one across its renamings.
 //!
 //! A pipe may have a name, and then outlives this process: lines are looked at while they stay in the pipe,
-//! written, and only then taken out of it. Killed at any instant, this process has lost none of them; see
-//! [`slot`] for what keeps them from being written twice.
+//! written, and only then taken out of it. Killed at any instant, this process has lost none of them, and a
+//! note beside the file of how far the last look had come keeps them from being written twice.
 //!
 //! What cannot be written, because the disk is full, is dropped and counted; see [`LogEvent`].
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use deploykit_core::Timestamp;
@@ -19,7 +19,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 
 use crate::awaited::Awaited;
 
-use super::collector::{End, Order, Orders, PIPE, PipeState, Tell};
+use super::collector::{End, Order, Orders, PIPE, PipeState, Tell, Then};
 use super::slot::Slot;
 use super::{LogEvent, SharedLog, Source, Stream};
 
@@ -28,6 +28,9 @@ const CHUNK: usize = 256 << 10;
 
 /// The bell among the pipes, whose numbers begin at 1.
 const BELL: u64 = 0;
+
+/// Longer than it takes to read a pipe that is full, where the disk does not hang.
+const LONG: Duration = Duration::from_secs(60);
 
 /// So many pipes are looked at in one turn.
 const TURN: usize = 64;
@@ -212,6 +215,13 @@ impl Pipes {
                     let in_time = self.drain(until);
                     let _ = done.send(in_time);
                     return false;
+                }
+                Order::Then(name, Then(then)) => {
+                    let of_name = |entry: &&Entry| entry.name.as_ref() == Some(&name);
+                    if let Some(id) = self.entries.values().find(of_name).map(|entry| entry.id) {
+                        self.catch_up(id, Instant::now() + LONG);
+                    }
+                    then();
                 }
                 Order::Slot(slot) => self.slot = Some(slot),
                 Order::Note { log, text } => {

@@ -12,7 +12,7 @@ use super::instance::{Instance, Process};
 use super::ledger::{Entry, Running, since_boot};
 use super::poll::after;
 use super::run::{ENDED, Id, KINDS, LOOK, Loop, SAYS, TIME_UP, heard};
-use crate::definition::Readiness;
+use crate::definition::{Definition, Readiness};
 use crate::inherited;
 use crate::machine::{Happened, Machine, Next, Phase};
 use crate::policy::Ending;
@@ -33,6 +33,11 @@ impl Loop {
     /// Takes over what is on record.
     pub(super) fn adopt(&mut self, entries: BTreeMap<String, Entry>) -> Adopted {
         let mut adopted = Adopted::default();
+        let known: Vec<(&Definition, Option<&str>)> = entries
+            .values()
+            .map(|entry| (&entry.definition, entry.process.as_ref().map(|one| &*one.marker)))
+            .collect();
+        self.surroundings.succeed(&known);
         let mut begun = Vec::new();
         for (file, entry) in entries {
             let process =
@@ -114,6 +119,7 @@ impl Loop {
     /// Gets the sockets back from the processes that have them; which could not be had, and why.
     fn take_sockets_back(&mut self, of: &[(Id, Entry)]) -> Vec<(String, String)> {
         let mut lost: BTreeMap<String, String> = BTreeMap::new();
+        self.sockets.take_held();
         let sockets = of.iter().filter_map(|(_, entry)| entry.process.as_ref());
         let inodes = sockets.flat_map(|running| running.sockets.values().copied());
         let mut inherited = inherited::take(&inodes.collect::<Vec<_>>());
@@ -145,7 +151,10 @@ impl Loop {
         let _ = self.group_of(id);
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let Some(process) = &mut instance.process else {
-            // It has ended while nobody looked. It was stable, if it was ready for so long.
+            // It has ended while nobody looked. What it has written last is in its pipes, if they are held.
+            self.surroundings.adopt(&entry.definition, &running.marker, None);
+            self.surroundings.ended(&running.marker);
+            // It was stable, if it was ready for so long.
             let ran = running.ready.map(|ready| since_boot().saturating_sub(ready));
             return self.ended(id, Ending::Unseen, ran.unwrap_or_default());
         };

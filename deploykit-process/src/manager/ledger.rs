@@ -144,7 +144,8 @@ impl Ledger {
     }
 
     /// The entries of this boot, by the names of their files; what cannot be read tells of nothing that could
-    /// be taken over. What belongs to processes that do not run any more is removed.
+    /// be taken over. What processes have said that are not on record is removed; what is in their pipes is not
+    /// written yet.
     pub(crate) fn read(&self) -> io::Result<BTreeMap<String, Entry>> {
         let (mut found, mut others) = (BTreeMap::new(), Vec::new());
         for file in self.0.read_dir_utf8()? {
@@ -161,11 +162,12 @@ impl Ledger {
                 _ => self.remove(&name),
             }
         }
-        let alive: BTreeSet<String> =
-            found.values().filter_map(|entry| Some(entry.alive()?.1)).collect();
+        let known: BTreeSet<&str> = found
+            .values()
+            .filter_map(|entry| entry.process.as_ref().map(|running| &*running.marker))
+            .collect();
         for name in others {
-            let of = name.rsplit_once('.').filter(|(_, kind)| OF_PROCESSES.contains(kind));
-            if of.is_some_and(|(marker, _)| !alive.contains(marker)) {
+            if name.strip_suffix(SAID).is_some_and(|marker| !known.contains(marker)) {
                 self.remove(&name);
             }
         }
@@ -193,7 +195,7 @@ impl Ledger {
     }
 
     fn said(&self, marker: &str) -> Utf8PathBuf {
-        self.0.join(format!("{marker}.said"))
+        self.0.join(format!("{marker}{SAID}"))
     }
 
     pub(crate) fn remove(&self, name: &str) {
@@ -208,6 +210,15 @@ impl Ledger {
         files.any(|file| is_entry(file.file_name()))
     }
 
+    /// Removes the entries: nothing runs any more. What has not been read yet stays.
+    pub(crate) fn forget(&self) {
+        for file in self.0.read_dir_utf8().into_iter().flatten().flatten() {
+            if file.file_name().ends_with(SUFFIX) {
+                self.remove(file.file_name());
+            }
+        }
+    }
+
     /// Removes all, at an orderly end.
     pub(crate) fn clear(&self) {
         let _ = std::fs::remove_dir_all(&self.0);
@@ -219,8 +230,8 @@ impl Ledger {
     }
 }
 
-/// What the names of files end with that belong to a process: its pipes, and that it has said to be ready.
-const OF_PROCESSES: [&str; 3] = ["out", "err", "said"];
+/// What the names of files end with that tell of a process that it has said to be ready.
+const SAID: &str = ".said";
 
 /// What the names of entries end with.
 pub(crate) const SUFFIX: &str = ".json";

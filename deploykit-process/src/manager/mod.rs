@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::Does;
 use crate::children::Children;
 use crate::definition::Definition;
+use crate::hold::Holder;
 use crate::machine::{News, Phase};
 use crate::policy::Ending;
 use act::Acted;
@@ -39,6 +40,17 @@ use poll::Waker;
 use run::Loop;
 pub(crate) use start::preflight;
 use watch::Answered;
+
+/// What outlives a manager that is killed.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Where it is on record what runs.
+    pub(crate) ledger: Ledger,
+    /// What is there already.
+    pub(crate) entries: BTreeMap<String, Entry>,
+    /// Who holds what would be gone with the last process that has it.
+    pub(crate) holder: Option<Arc<Holder>>,
+}
 
 /// Is called when something was heard that was waited for.
 pub type Heard = Box<dyn Fn() + Send + Sync>;
@@ -56,11 +68,24 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
         Ok([None, None])
     }
 
+    /// Another manager was killed, and what it has left goes on: these instances, some with the marker of a process.
+    /// What it had asked for with any other marker, nobody writes to any more. Before the first is
+    /// [adopted](Self::adopt).
+    fn succeed(&self, known: &[(&Definition, Option<&str>)]) {
+        let _ = known;
+    }
+
     /// An instance goes on that another manager has started, which had asked for its outputs with the same
     /// marker. `heard` is for the line that says that it is ready, as in [`await_line`](Self::await_line),
     /// where it has not written that yet.
     fn adopt(&self, definition: &Definition, marker: &str, heard: Option<Heard>) {
         let _ = (definition, marker, heard);
+    }
+
+    /// The process of an instance for which outputs were asked with this marker has ended, with all that it had
+    /// started.
+    fn ended(&self, marker: &str) {
+        let _ = marker;
     }
 
     /// Variables of this process that no service gets: secrets that are meant for this process alone.
@@ -105,8 +130,16 @@ impl<S: Surroundings + ?Sized> Surroundings for Arc<S> {
         (**self).outputs(definition, marker)
     }
 
+    fn succeed(&self, known: &[(&Definition, Option<&str>)]) {
+        (**self).succeed(known);
+    }
+
     fn adopt(&self, definition: &Definition, marker: &str, heard: Option<Heard>) {
         (**self).adopt(definition, marker, heard);
+    }
+
+    fn ended(&self, marker: &str) {
+        (**self).ended(marker);
     }
 
     fn tell(&self, instance: &str, news: &News) {
@@ -345,7 +378,7 @@ impl Manager {
     pub(crate) fn begin(
         surroundings: impl Surroundings + 'static,
         scope: String,
-        record: Option<(Ledger, BTreeMap<String, Entry>)>,
+        record: Option<Record>,
     ) -> io::Result<(Self, Adopted)> {
         let (commands, receiver): (Sender<Command>, Receiver<Command>) = channel();
         let waker = Arc::new(Waker::new()?);
@@ -355,8 +388,9 @@ impl Manager {
         let children = Children::default();
         let mut inner = Loop::new(surroundings, receiver, told, scope, children.clone())?;
         let mut adopted = Adopted::default();
-        if let Some((ledger, entries)) = record {
+        if let Some(Record { ledger, entries, holder }) = record {
             inner.ledger = Some(ledger);
+            inner.sockets.holder = holder;
             adopted = inner.adopt(entries);
         }
         let thread =

@@ -176,7 +176,7 @@ impl Loop {
             return;
         }
         if let Some(ledger) = &self.ledger {
-            ledger.clear();
+            ledger.forget();
         }
         for (group, _) in self.instances.values().filter_map(|one| one.group.as_ref()) {
             group.remove();

@@ -4,17 +4,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::instance::Instance;
 use super::run::Loop;
 use crate::definition::Definition;
+use crate::hold::Holder;
 use crate::listen::Address;
 use crate::machine::Phase;
 use crate::spawn::Passed;
 
 /// Sockets that are open, by their address.
 #[derive(Debug, Default)]
-pub(super) struct Sockets(BTreeMap<String, OwnedFd>);
+pub(super) struct Sockets {
+    open: BTreeMap<String, OwnedFd>,
+    /// Who else holds them, for whoever comes after this manager.
+    pub(super) holder: Option<Arc<Holder>>,
+}
+
+/// What they are called there.
+const HELD: &str = "socket ";
 
 impl Sockets {
     /// Those of an instance, in their order; opened where they are not yet. The error is why not, in words.
@@ -29,11 +38,11 @@ impl Sockets {
     }
 
     fn open(&mut self, text: &str) -> io::Result<&OwnedFd> {
-        if !self.0.contains_key(text) {
+        if !self.is_open(text) {
             let address = Address::parse(text).ok_or(io::ErrorKind::InvalidInput)?;
-            self.0.insert(text.to_owned(), address.open()?);
+            self.adopt(text, address.open()?);
         }
-        self.0.get(text).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.open.get(text).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Whether it is open, or can be.
@@ -42,25 +51,41 @@ impl Sockets {
     }
 
     pub(super) fn is_open(&self, text: &str) -> bool {
-        self.0.contains_key(text)
+        self.open.contains_key(text)
     }
 
     /// Takes over one that was open before.
     pub(super) fn adopt(&mut self, text: &str, socket: OwnedFd) {
-        self.0.entry(text.to_owned()).or_insert(socket);
+        if let Some(holder) = &self.holder {
+            holder.keep(&format!("{HELD}{text}"), &socket);
+        }
+        self.open.entry(text.to_owned()).or_insert(socket);
+    }
+
+    /// Takes over those that are held for it.
+    pub(super) fn take_held(&mut self) {
+        let Some(holder) = &self.holder else { return };
+        let held = holder.held(HELD).into_iter();
+        self.open.extend(
+            held.filter_map(|(name, socket)| Some((name.strip_prefix(HELD)?.to_owned(), socket))),
+        );
     }
 
     /// All that are open, once more.
     pub(super) fn all(&self) -> Vec<OwnedFd> {
-        self.0.values().filter_map(|socket| socket.try_clone().ok()).collect()
+        self.open.values().filter_map(|socket| socket.try_clone().ok()).collect()
     }
 
     /// Closes all others: whoever connects is refused, instead of waiting for nobody.
     fn keep_only(&mut self, wanted: &BTreeSet<String>) {
-        self.0.retain(|text, _| {
+        let holder = self.holder.as_ref();
+        self.open.retain(|text, _| {
             let is_wanted = wanted.contains(text);
             if let (false, Some(address)) = (is_wanted, Address::parse(text)) {
                 address.clear();
+                if let Some(holder) = holder {
+                    holder.let_go_of(&format!("{HELD}{text}"));
+                }
             }
             is_wanted
         });
@@ -70,7 +95,7 @@ impl Sockets {
 impl Loop {
     /// Closes sockets that nobody has, and nobody is about to have.
     pub(super) fn close_sockets(&mut self) {
-        if self.sockets.0.is_empty() {
+        if self.sockets.open.is_empty() {
             return;
         }
         // What is left for good accepts nobody any more.

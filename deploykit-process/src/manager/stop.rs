@@ -203,6 +203,7 @@ impl Loop {
     fn is_clear(&mut self, id: Id) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let Some(process) = instance.process.take() else { return };
+        self.surroundings.ended(&process.marker);
         let Some(ended) = process.ended else { return };
         // What was never ready has not been stable.
         let ready = process.ready_since;

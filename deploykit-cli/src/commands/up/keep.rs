@@ -37,6 +37,18 @@ pub(super) fn own(shell: &Shell) -> std::io::Result<Command> {
     Ok(command)
 }
 
+/// What holds sockets and pipes for the next one, should this one be killed; not where all is to end with it,
+/// and not where it does, with the first process of a container.
+pub(super) fn holder(application: &Application) -> Option<Command> {
+    let is_first = rustix::process::getpid().is_init();
+    if is_first || application.config().up.when_killed == config::WhenKilled::End {
+        return None;
+    }
+    let mut command = Command::new(program().ok()?);
+    command.args(["up", "--hold"]).env_clear();
+    Some(command)
+}
+
 /// How it is to tell what it does: as this one was told.
 pub(super) fn manner(shell: &Shell) -> Vec<&'static str> {
     let global = &shell.global;

@@ -41,6 +41,10 @@ const GLANCE: Duration = Duration::from_millis(10);
 
 /// `deploykit up`
 pub(super) fn up(shell: &mut Shell, args: &UpArgs) -> Result<Exit, CliError> {
+    if args.hold {
+        let held = deploykit::supervisor::hold();
+        return held.map(|()| Exit::DONE).map_err(|error| CliError::io("cannot hold", &error));
+    }
     if args.replace {
         return replace::replace(shell);
     }
@@ -146,7 +150,8 @@ impl<'a> Up<'a> {
             let _ = tell.send(Heard::Happening(what));
         };
         let supervision = wait::for_turn(&socket(application.layout()), &ends, || {
-            Supervision::begin(application, echo.clone(), on_happening.clone())
+            let holder = keep::holder(application);
+            Supervision::begin_held(application, echo.clone(), holder, on_happening.clone())
         });
         let supervision = supervision.map_err(|error| unsupervised(&error))?;
         let _ = manager.set(Arc::downgrade(supervision.manager()));
