@@ -20,7 +20,7 @@ use crate::definition::{Definition, Readiness};
 use crate::hold::Holder;
 use crate::log::{
     Collector, Echo, End, Listing, LogError, LogEvent, LogFormat, LogSettings, Pipe, SharedLog,
-    Stream,
+    Stream, open_to_read,
 };
 use crate::machine::News;
 use crate::manager::{Heard, Surroundings};
@@ -407,16 +407,6 @@ fn fifo(name: &Utf8Path, definition: &Definition) -> io::Result<(OwnedFd, OwnedF
 fn is_empty(name: &Utf8Path) -> bool {
     let waiting = open_to_read(name).map(|pipe| rustix::io::ioctl_fionread(&pipe));
     !matches!(waiting, Ok(Ok(1..)))
-}
-
-fn open_to_read(name: &Utf8Path) -> io::Result<OwnedFd> {
-    let mut options = File::options();
-    options.read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW);
-    let pipe = options.open(name)?;
-    match std::os::unix::fs::FileTypeExt::is_fifo(&pipe.metadata()?.file_type()) {
-        true => Ok(pipe.into()),
-        false => Err(io::ErrorKind::InvalidInput.into()),
-    }
 }
 
 /// How the log of an instance is kept in a directory.

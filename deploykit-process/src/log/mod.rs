@@ -20,6 +20,7 @@
 
 mod collector;
 mod compress;
+mod copy;
 mod encode;
 mod event;
 mod file;
@@ -37,6 +38,7 @@ mod write;
 pub(crate) use collector::End;
 pub use collector::{Collector, Pipe};
 pub use compress::Compressor;
+pub(crate) use copy::open_to_read;
 pub use event::{LogError, LogEvent};
 pub use file::{Echo, LogFile, SharedLog};
 pub use names::Listing;

@@ -13,18 +13,17 @@ use memchr::memrchr;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice, tee};
 
 use crate::awaited::Awaited;
 
-use super::collector::{End, Order, Orders, PIPE, PipeState, Tell, Then};
-use super::slot::Slot;
+use super::collector::{End, Order, Orders, PipeState, Tell, Then};
+use super::copy::{Copy, take};
+use super::slot::{Lines, Slot};
 use super::{LogEvent, SharedLog, Source, Stream};
 
 /// So much is read of one pipe before the others have their turn.
-const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 /// The bell among the pipes, whose numbers begin at 1.
 const BELL: u64 = 0;
@@ -44,6 +43,8 @@ pub(super) struct Entry {
     name: Option<Utf8PathBuf>,
     /// Nobody writes to it any more.
     is_over: bool,
+    /// What was taken out of a pipe with a name last.
+    last: Option<u32>,
     source: Source,
     stream: Stream,
     log: SharedLog,
@@ -61,7 +62,7 @@ impl Entry {
     ) -> Self {
         let End { pipe: end, name } = end;
         let (source, is_over) = (Source::new(stream).awaited(awaited), false);
-        Self { id, end, name, is_over, source, stream, log, shared }
+        Self { id, end, name, is_over, last: None, source, stream, log, shared }
     }
 }
 
@@ -104,53 +105,6 @@ fn complete(bytes: &[u8], is_over: bool) -> usize {
         Some(last) => last + 1,
         None if bytes.len() >= INCOMPLETE => bytes.len(),
         None => 0,
-    }
-}
-
-/// A pipe of this thread's own into which what is in others is copied, without taking it out.
-struct Copy {
-    from: OwnedFd,
-    to: OwnedFd,
-    null: OwnedFd,
-}
-
-impl Copy {
-    fn new() -> Result<Self, Errno> {
-        let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // With less room less is looked at at once.
-        let _ = fcntl_setpipe_size(&to, PIPE);
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
-        Ok(Self { from, to, null })
-    }
-
-    /// Copies what a pipe begins with; how much that is, nothing when nobody writes any more.
-    fn look(&self, pipe: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let length = tee(pipe, &self.to, buffer.len(), SpliceFlags::NONBLOCK)?;
-        let mut read = 0;
-        while read < length {
-            match rustix::io::read(&self.from, &mut buffer[read..length]) {
-                Ok(0) => return Err(Errno::PIPE),
-                Ok(more) => read += more,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(length)
-    }
-
-    /// Takes so much out of a pipe that has it.
-    fn consume(&self, pipe: &OwnedFd, length: usize) -> Result<(), Errno> {
-        let mut left = length;
-        while left > 0 {
-            match splice(pipe, None, &self.null, None, left, SpliceFlags::empty()) {
-                Ok(0) => return Err(Errno::PIPE),
-                Ok(less) => left -= less,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -314,19 +268,25 @@ impl Pipes {
             return Ok(Look::Empty);
         }
         let bytes = &buffer[..taken];
+        let lines = Lines::of(entry.name.as_deref(), bytes);
         let mut log = entry.log.lock();
         if let Some(slot) = &self.slot {
-            slot.begin(log.name(), log.place());
+            slot.begin(log.name(), log.place(), &lines);
         }
         let events = log.write(&mut entry.source, bytes, Timestamp::now());
         drop(log);
         if entry.stream == Stream::Err {
             entry.shared.tail.push(bytes);
         }
-        if let Some(slot) = &self.slot {
+        // Who says the same again and again may have said it once more: better twice than not at all.
+        let is_again = entry.last.replace(lines.sum) == Some(lines.sum);
+        if let Some(slot) = self.slot.as_ref().filter(|_| is_again) {
             slot.done();
         }
-        copy.consume(&entry.end, taken)?;
+        take(&entry.end, &mut buffer[..taken])?;
+        if let Some(slot) = self.slot.as_ref().filter(|_| !is_again) {
+            slot.done();
+        }
         events.into_iter().for_each(|event| (self.tell)(event));
         Ok(Look::Read(taken))
     }
