@@ -30,6 +30,11 @@ trait Way {
 
     fn address(&self) -> SocketAddr;
 
+    /// What is done before: there is something new.
+    fn prepare(&mut self, _version: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Brings it over, as somebody would by hand or with a tool. It is done when this returns, but for what the
     /// old one has to finish.
     fn switch(&mut self, version: &str) -> Result<()>;
@@ -128,6 +133,7 @@ fn measure(mut way: Box<dyn Way>, sample: &Sample, rounds: usize, own: f64) -> R
 }
 
 fn switch_and_measure(way: &mut dyn Way, sample: &Sample, rounds: usize) -> Result<Measured> {
+    way.prepare("v0")?;
     way.switch("v0")?;
     way.settle()?;
     let load = way.load("v0");
@@ -141,6 +147,7 @@ fn switch_and_measure(way: &mut dyn Way, sample: &Sample, rounds: usize) -> Resu
         controls.push(from..from + WINDOW);
         drop(idle);
         let version = format!("v{number}");
+        way.prepare(&version)?;
         load.allow(&[&serving, &version]);
         let from = load.elapsed();
         way.switch(&version)?;

@@ -67,8 +67,12 @@ impl Way for Ours {
         self.address
     }
 
-    fn switch(&mut self, version: &str) -> Result<()> {
+    fn prepare(&mut self, version: &str) -> Result<()> {
         self.repo.write("VERSION", version).commit(version);
+        Ok(())
+    }
+
+    fn switch(&mut self, _version: &str) -> Result<()> {
         if self.call(&["deploy"]).status()?.success() {
             return Ok(());
         }

@@ -123,10 +123,15 @@ pub(super) fn want(shell: &Shell, wish: Wish, of: &[String]) -> Result<Exit, Cli
     .map_err(error)?;
     let mut found = settled(&mut client, &names, None).map_err(error)?;
     // One that did not get ready beside the one that runs on is what there is to tell.
-    let is_ill = |one: &InstanceStatus| one.phase != Phase::Running;
-    found.extend(begun.into_iter().filter(is_ill));
+    begun.retain(|one| one.phase != Phase::Running);
+    let ill = begun.iter().map(|one| one.name.clone()).collect::<Vec<_>>().join(", ");
+    found.extend(begun);
     let rows = rows(&found);
     shell.answer(&rows, || processes::lines(&rows, shell.paint()));
+    if !ill.is_empty() {
+        let message = format!("{ill} did not get ready beside the old one, which serves on");
+        return Err(CliError::failed(message, "`deploykit logs` shows what it has written"));
+    }
     let wanted = |one: &Instance| match wish {
         Wish::Stop => one.pid.is_none(),
         _ => one.state == ServiceState::Running,

@@ -29,13 +29,16 @@ pub(crate) struct Own {
 impl CliError {
     /// The request makes no sense here.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        let hint = Some(hint.into());
-        Self::Own(Box::new(Own {
-            kind: ErrorKind::Usage,
-            message: message.into(),
-            causes: Vec::new(),
-            hint,
-        }))
+        Self::own(ErrorKind::Usage, message.into(), hint.into())
+    }
+
+    /// It made sense, and has come to nothing.
+    pub(crate) fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::own(ErrorKind::Failed, message.into(), hint.into())
+    }
+
+    fn own(kind: ErrorKind, message: String, hint: String) -> Self {
+        Self::Own(Box::new(Own { kind, message, causes: Vec::new(), hint: Some(hint) }))
     }
 
     /// An error of a part of the library that is not the engine.

@@ -7,7 +7,9 @@ use super::instance::Instance;
 use super::run::{Id, Loop};
 use super::{ManagerError, Preparation};
 use crate::definition::Definition;
+use crate::listen::{Address, owners, why};
 use crate::machine::{Happened, Phase, Reason};
+use crate::table;
 
 impl Loop {
     /// Starts instances beside those that run.
@@ -114,19 +116,33 @@ impl Loop {
     /// here: it can only be had when that one has ended.
     fn can_listen(&mut self, definition: &Definition) -> Result<bool, ManagerError> {
         let now = self.names.get(&definition.name()).and_then(|id| self.instances.get(id));
-        let runs = now.is_some_and(Instance::is_alive);
         for address in &definition.listen {
             match self.sockets.try_open(address) {
                 Ok(()) => {}
-                Err(error) if runs && error.kind() == io::ErrorKind::AddrInUse => return Ok(false),
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && now.is_some_and(|now| has_itself(now, address)) =>
+                {
+                    return Ok(false);
+                }
                 Err(error) => {
-                    let (address, why) = (address.clone(), error.to_string());
+                    let (address, why) = (address.clone(), why(address, &error));
                     return Err(ManagerError::Listen { address, why });
                 }
             }
         }
         Ok(true)
     }
+}
+
+/// Whether what is in the way at an address belongs to this instance: it may be so, where nobody can tell.
+fn has_itself(now: &Instance, address: &str) -> bool {
+    let Some(process) = &now.process else { return false };
+    let others = Address::parse(address).map(|address| owners(&address)).unwrap_or_default();
+    let main = [(process.pid, process.marker.clone())];
+    let rows = table::all().unwrap_or_default();
+    let own = table::belonging(&rows, &main, &table::marker);
+    others.is_empty() || others.iter().any(|pid| own.contains(pid))
 }
 
 /// Whether an instance runs as is wanted, or is about to, or has done so.

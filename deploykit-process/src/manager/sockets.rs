@@ -10,7 +10,7 @@ use super::instance::Instance;
 use super::run::Loop;
 use crate::definition::Definition;
 use crate::hold::Holder;
-use crate::listen::Address;
+use crate::listen::{Address, why};
 use crate::machine::Phase;
 use crate::spawn::Passed;
 
@@ -31,7 +31,8 @@ impl Sockets {
         let name = format!("{}.socket", definition.service);
         let one = |address: &String| {
             let socket = self.open(address).and_then(|socket| socket.try_clone());
-            let socket = socket.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+            let socket = socket
+                .map_err(|error| format!("cannot listen on {address}: {}", why(address, &error)))?;
             Ok(Passed { name: name.clone(), socket })
         };
         definition.listen.iter().map(one).collect()

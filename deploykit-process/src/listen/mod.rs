@@ -1,5 +1,7 @@
 //! Sockets that services are given: opened once, and passed on from release to release.
 
+mod owners;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,6 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
 };
+
+pub(crate) use owners::{owners, why};
 
 /// So many connections wait until somebody accepts them, where the system lets them (`somaxconn`).
 const BACKLOG: i32 = 4096;

@@ -1,5 +1,7 @@
 //! Keeping what services write.
 
+mod named;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -24,7 +26,7 @@ use crate::log::{
 };
 use crate::machine::News;
 use crate::manager::{Heard, Surroundings};
-use crate::spawn::Identity;
+use named::{PIPES, fifo, held, is_empty, pipe_name};
 
 /// So long the last lines of a process that has ended are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -372,43 +374,6 @@ struct Ends {
     name: Option<Utf8PathBuf>,
 }
 
-/// What a process has a pipe for.
-const PIPES: [Stream; 2] = [Stream::Out, Stream::Err];
-
-/// What the holder calls a pipe.
-fn held(marker: &str, stream: Stream) -> String {
-    format!("pipe {marker}.{}", stream.as_str())
-}
-
-fn pipe_name(dir: &Utf8Path, marker: &str, stream: Stream) -> Utf8PathBuf {
-    dir.join(format!("{marker}.{}", stream.as_str()))
-}
-
-/// Makes a pipe that has a name.
-fn fifo(name: &Utf8Path, definition: &Definition) -> io::Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::mkfifo(name.as_std_path(), nix::sys::stat::Mode::from_bits_truncate(0o600))?;
-    // The process holds both ends, so that there is always somebody who could read.
-    let made = File::options().read(true).write(true).open(name).and_then(|to| {
-        // It may be opened once more, as `/dev/stdout` for instance, by whom it is for.
-        if let Ok(Some(by)) =
-            Identity::find(definition.user.as_deref(), definition.group.as_deref())
-        {
-            std::os::unix::fs::fchown(&to, Some(by.uid().as_raw()), None)?;
-        }
-        Ok((open_to_read(name)?, to.into()))
-    });
-    if made.is_err() {
-        let _ = std::fs::remove_file(name);
-    }
-    made
-}
-
-/// Whether nothing is in a pipe.
-fn is_empty(name: &Utf8Path) -> bool {
-    let waiting = open_to_read(name).map(|pipe| rustix::io::ioctl_fionread(&pipe));
-    !matches!(waiting, Ok(Ok(1..)))
-}
-
 /// How the log of an instance is kept in a directory.
 pub fn settings(dir: &Utf8Path, instance: &str, policy: &LogPolicy) -> LogSettings {
     let LogPolicy { max_bytes, max_age, keep, compress, format, .. } = policy.clone();
@@ -479,3 +444,6 @@ impl<S: LogKeeper + 'static> Surroundings for Kept<S> {
         self.then.over();
     }
 }
+
+#[cfg(test)]
+mod tests;
