@@ -5,12 +5,17 @@ mod common;
 
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{App, runs, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Answers each connection with its version, how many sockets it was given, and the number of its process.
@@ -238,11 +243,67 @@ fn a_service_that_dies_has_its_connections_wait_for_the_next_one() {
     site.deploy("one").expect(0);
     let pid = site.answer().unwrap().2;
     // It is stopped, so that nobody has answered those that come now.
-    let stopped = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(stopped, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let stopped = Pid::from_raw(pid);
+    kill(stopped, Signal::SIGSTOP).unwrap();
     let waiting = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
     waiting.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    nix::sys::signal::kill(stopped, nix::sys::signal::Signal::SIGKILL).unwrap();
+    kill(stopped, Signal::SIGKILL).unwrap();
     let (_, _, next) = parse(&read(waiting).unwrap());
     assert_ne!(next, pid);
+}
+
+/// Gives everything below a directory to an ordinary user.
+fn give(dir: &Path, user: u32) {
+    let mut left = vec![dir.to_owned()];
+    while let Some(path) = left.pop() {
+        std::os::unix::fs::lchown(&path, Some(user), Some(user)).unwrap();
+        if path.symlink_metadata().unwrap().is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_user_hands_over_and_takes_over_what_was_left() {
+    const USER: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        // Nobody else can become another user.
+        return;
+    }
+    let site = Site::listening();
+    let as_user = |arguments: &[&str]| {
+        let mut command = site.app.command(arguments);
+        common::ran(command.uid(USER).gid(USER).stdout(Stdio::piped()).output().unwrap())
+    };
+    let deploy = |version: &str| {
+        site.commit(version);
+        as_user(&["deploy"]).expect(0);
+    };
+    site.commit("one");
+    for of in [site.app.root(), site.app.repo.path()] {
+        let readable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(of.parent().unwrap(), readable).unwrap();
+    }
+    give(site.app.root(), USER);
+    as_user(&["up", "--detach", "--no-deploy"]).expect(0);
+    let _up = Up(&site.app);
+    deploy("one");
+    let (_, given, first) = site.answer().unwrap();
+    assert_eq!(given, 1);
+    assert_eq!(std::fs::metadata(format!("/proc/{first}")).unwrap().uid(), USER);
+    let up = parent(first);
+    kill(up, Signal::SIGKILL).unwrap();
+    until("it is gone", || !runs(up.as_raw()));
+    site.while_asked(|| {
+        as_user(&["up", "--detach", "--no-deploy"]).expect(0);
+        assert_eq!(site.answer().unwrap().2, first, "it was started again");
+        deploy("two");
+    });
+    assert_eq!(site.answer().unwrap().0, "two");
+}
+
+fn parent(pid: i32) -> Pid {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    Pid::from_raw(line.trim().parse().unwrap())
 }

@@ -212,7 +212,8 @@ impl Drop for Running {
     }
 }
 
-fn ran(output: std::process::Output) -> Ran {
+/// What became of a command.
+pub fn ran(output: std::process::Output) -> Ran {
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -111,9 +111,11 @@ fn measure(mut way: Box<dyn Way>, sample: &Sample, rounds: usize, own: f64) -> R
     let Measured { tally, switches, controls, first } =
         switch_and_measure(&mut *way, sample, rounds)?;
     let millis = |within: &[Range<Duration>]| {
-        tally.percentile(99.0, within).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+        tally.percentile(99.0, within).map(|time| time.as_secs_f64() * 1e3)
     };
     let (around, control) = (millis(&switches), millis(&controls));
+    // Nobody was answered.
+    let none = || "–".to_owned();
     let failures: Vec<String> =
         tally.failures.iter().map(|(kind, count)| format!("{count} {kind:?}")).collect();
     let failures =
@@ -123,9 +125,11 @@ fn measure(mut way: Box<dyn Way>, sample: &Sample, rounds: usize, own: f64) -> R
         name,
         format!("**{}**{failures}", tally.lost()),
         tally.sent().to_string(),
-        number(around),
-        number(control),
-        format!("{:.2}", around / control),
+        around.map_or_else(none, number),
+        control.map_or_else(none, number),
+        around
+            .zip(control)
+            .map_or_else(none, |(around, control)| format!("{:.2}", around / control)),
         number(first),
         number(first - own),
     ]);

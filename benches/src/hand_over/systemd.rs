@@ -48,10 +48,15 @@ impl Socket {
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Result<()> {
-        if self.sandbox.command("systemctl").args(arguments).status()?.success() {
+        let told = self.sandbox.command("systemctl").args(arguments).output()?;
+        if told.status.success() {
             return Ok(());
         }
-        Err(format!("systemctl {arguments:?} has failed").into())
+        let journal =
+            self.sandbox.command("journalctl").args(["-u", "web.service", "-n", "20"]).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stderr, journal) = (text(&told.stderr), text(&journal.stdout));
+        Err(format!("systemctl {arguments:?} has failed: {stderr}\n{journal}").into())
     }
 }
 

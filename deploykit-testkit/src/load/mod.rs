@@ -145,12 +145,13 @@ fn run(shared: &Shared, kind: Kind) -> Tally {
             Ok(answer.version)
         });
         let at = sent.duration_since(shared.begun);
-        // How long slow ones take is their own business.
-        let took = Some(sent.elapsed()).filter(|_| kind != Kind::Slow);
-        tally.note(at, took, answer);
+        let is_lost = answer.is_err();
+        tally.note(at, sent.elapsed(), kind == Kind::Slow, answer);
         match kind {
             Kind::Idle(pause) => rest(shared, pause),
             Kind::Fresh | Kind::Kept => std::thread::sleep(PAUSE),
+            // Nobody is counted a thousand times a millisecond who is refused.
+            Kind::Slow if is_lost => std::thread::sleep(PAUSE),
             Kind::Slow => {}
         }
     }

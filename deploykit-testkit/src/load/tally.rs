@@ -37,7 +37,8 @@ pub struct Tally {
     pub failed_at: Vec<(Duration, Failure)>,
     /// When each version answered first, since the beginning.
     pub first: BTreeMap<String, Duration>,
-    /// When each request that is not a slow one was sent, since the beginning, and how long it took.
+    /// When each request that was answered and is not a slow one was sent, since the beginning, and how long it
+    /// took.
     latencies: Vec<(Duration, Duration)>,
 }
 
@@ -45,13 +46,19 @@ impl Tally {
     pub(super) fn note(
         &mut self,
         at: Duration,
-        took: Option<Duration>,
+        took: Duration,
+        is_slow: bool,
         answer: Result<String, Failure>,
     ) {
         match answer {
             Ok(version) => {
-                let end = at + took.unwrap_or_default();
-                self.first.entry(version.clone()).or_insert(end);
+                // How long slow ones take is their own business.
+                if !is_slow {
+                    self.latencies.push((at, took));
+                }
+                let end = at + took;
+                let first = self.first.entry(version.clone()).or_insert(end);
+                *first = end.min(*first);
                 *self.answers.entry(version).or_default() += 1;
             }
             Err(failure) => {
@@ -61,7 +68,6 @@ impl Tally {
                 }
             }
         }
-        self.latencies.extend(took.map(|took| (at, took)));
     }
 
     pub(super) fn add(&mut self, other: Self) {
@@ -92,7 +98,8 @@ impl Tally {
         self.failures.values().sum()
     }
 
-    /// How long so many hundredths of the requests took at the most that were sent within these times.
+    /// How long so many hundredths of the requests took at the most that were sent within these times, and
+    /// answered.
     #[must_use]
     pub fn percentile(&self, hundredths: f64, within: &[Range<Duration>]) -> Option<Duration> {
         let is_within = |at: &Duration| within.iter().any(|range| range.contains(at));

@@ -71,9 +71,12 @@ fn ready() -> std::io::Result<()> {
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
     let name = std::env::var("NOTIFY_SOCKET").unwrap_or_default();
-    if let Some(name) = name.strip_prefix('@') {
-        let socket = UnixDatagram::unbound()?;
-        socket.send_to_addr(b"READY=1", &SocketAddr::from_abstract_name(name)?)?;
+    if !name.is_empty() {
+        let address = match name.strip_prefix('@') {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(name)?,
+        };
+        UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
     }
     Ok(())
 }

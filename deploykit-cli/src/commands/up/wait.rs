@@ -39,10 +39,12 @@ pub(super) fn for_turn(
 pub(in crate::commands) fn for_somebody(socket: &Utf8Path) -> Option<Client> {
     let begun = Instant::now();
     loop {
-        match Client::connect(socket) {
-            Ok(client) => return Some(client),
-            Err(_) if is_free(socket) || begun.elapsed() > PATIENCE => return None,
-            Err(_) => std::thread::sleep(GLANCE),
+        // One that was just killed still has its socket for a moment.
+        let answers = |mut client: Client| client.status().is_ok().then_some(client);
+        match Client::connect(socket).ok().and_then(answers) {
+            Some(client) => return Some(client),
+            _ if is_free(socket) || begun.elapsed() > PATIENCE => return None,
+            _ => std::thread::sleep(GLANCE),
         }
     }
 }
