@@ -1,10 +1,11 @@
 //! What is on disk of the instances, so that a manager that comes after one that was killed finds them again.
 //! A file each, in a directory of its own; it is written before a program runs, and holds until the next boot.
 
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::OnceLock;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::Definition;
 use crate::machine::Phase;
 use crate::table;
+use slots::Last;
 
 /// The version of the entries. One that is added to keeps its number.
 const VERSION: u32 = 1;
@@ -132,7 +134,11 @@ pub(crate) fn since_boot() -> Duration {
 
 /// The directory of the entries.
 #[derive(Debug, Clone)]
-pub(crate) struct Ledger(Utf8PathBuf);
+pub(crate) struct Ledger {
+    dir: Utf8PathBuf,
+    /// Where each file has its newer text, and the number of the last one.
+    last: Arc<Mutex<(BTreeMap<String, Last>, u64)>>,
+}
 
 impl Ledger {
     /// That of a directory, which is made when it is not there.
@@ -140,7 +146,7 @@ impl Ledger {
         use std::os::unix::fs::DirBuilderExt as _;
         let dir = dir.into();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self(dir))
+        Ok(Self { dir, last: Arc::default() })
     }
 
     /// The entries of this boot, by the names of their files; what cannot be read tells of nothing that could
@@ -148,18 +154,22 @@ impl Ledger {
     /// written yet.
     pub(crate) fn read(&self) -> io::Result<BTreeMap<String, Entry>> {
         let (mut found, mut others) = (BTreeMap::new(), Vec::new());
-        for file in self.0.read_dir_utf8()? {
+        for file in self.dir.read_dir_utf8()? {
             let name = file?.file_name().to_owned();
             if !name.ends_with(SUFFIX) {
                 others.push(name);
                 continue;
             }
-            let text = std::fs::read(self.0.join(&name)).unwrap_or_default();
-            match serde_json::from_slice::<Entry>(&text) {
-                Ok(entry) if entry.boot == boot() && entry.version <= VERSION => {
+            let read = slots::read(&self.dir.join(&name));
+            let read =
+                read.and_then(|(text, last)| Some((serde_json::from_slice(&text).ok()?, last)));
+            let is_known = |entry: &Entry| entry.boot == boot() && entry.version <= VERSION;
+            match read.filter(|(entry, _)| is_known(entry)) {
+                Some((entry, last)) => {
+                    self.locked().0.insert(name.clone(), last);
                     found.insert(name, entry);
                 }
-                _ => self.remove(&name),
+                None => self.remove(&name),
             }
         }
         let known: BTreeSet<&str> = found
@@ -176,11 +186,18 @@ impl Ledger {
 
     /// Writes an entry: what was there, or what is new, is there at every instant.
     pub(crate) fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
-        let new = self.0.join(format!("{name}.new"));
-        let mut options = std::fs::File::options();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&new)?.write_all(text)?;
-        std::fs::rename(new, self.0.join(name))
+        let mut locked = self.locked();
+        let (last, number) = &mut *locked;
+        // Greater than those of the managers before, in this boot.
+        let now = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+        *number = now.max(number.saturating_add(1));
+        let written = slots::write(&self.dir.join(name), *number, last.get(name).copied(), text)?;
+        last.insert(name.to_owned(), written);
+        Ok(())
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, (BTreeMap<String, Last>, u64)> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The process of this mark has written that it is ready, which may not be on record yet.
@@ -195,12 +212,13 @@ impl Ledger {
     }
 
     fn said(&self, marker: &str) -> Utf8PathBuf {
-        self.0.join(format!("{marker}{SAID}"))
+        self.dir.join(format!("{marker}{SAID}"))
     }
 
     pub(crate) fn remove(&self, name: &str) {
         // It may not have been written.
-        let _ = std::fs::remove_file(self.0.join(name));
+        let _ = std::fs::remove_file(self.dir.join(name));
+        self.locked().0.remove(name);
     }
 
     /// Whether there are entries: a manager was killed, or lets what it runs be.
@@ -212,7 +230,7 @@ impl Ledger {
 
     /// Removes the entries: nothing runs any more. What has not been read yet stays.
     pub(crate) fn forget(&self) {
-        for file in self.0.read_dir_utf8().into_iter().flatten().flatten() {
+        for file in self.dir.read_dir_utf8().into_iter().flatten().flatten() {
             if file.file_name().ends_with(SUFFIX) {
                 self.remove(file.file_name());
             }
@@ -221,12 +239,12 @@ impl Ledger {
 
     /// Removes all, at an orderly end.
     pub(crate) fn clear(&self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 
     /// Where they are.
     pub(crate) fn dir(&self) -> &Utf8Path {
-        &self.0
+        &self.dir
     }
 }
 
