@@ -104,6 +104,35 @@ fn the_load_sees_what_a_restart_loses() {
 }
 
 #[test]
+fn behind_a_proxy_that_tries_another_one_a_restart_one_by_one_loses_nothing() {
+    let Some((site, _proxy)) = Site::proxied(3) else {
+        eprintln!("there is no nginx here: passed over");
+        return;
+    };
+    let _up = site.up();
+    site.deploy("v0").expect(0);
+    let load = Load::begin(site.address(), &[Kind::Fresh, Kind::Kept, Kind::Slow], &["v0"]);
+    let mut serving = "v0".to_owned();
+    for number in 1..=many(2, 20) {
+        let version = format!("v{number}");
+        if number % 4 == 0 {
+            load.allow(&[&serving]);
+            site.deploy_broken(&version).expect(3);
+            continue;
+        }
+        load.allow(&[&serving, &version]);
+        site.deploy(&version).expect(0);
+        load.allow(&[&version]);
+        serving = version;
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let tally = load.end();
+    println!("behind nginx: {tally}");
+    assert!(tally.lost() == 0 && tally.sent() > 100, "{tally}");
+    assert!(tally.answers.contains_key(&serving), "{tally:?}");
+}
+
+#[test]
 fn services_outlive_their_supervisor_and_no_request_and_no_line_is_lost() {
     let site = Site::new(Sample::Rust, "count = 2");
     site.with_chatter();

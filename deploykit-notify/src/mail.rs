@@ -127,13 +127,21 @@ impl Notifier for Mail {
         };
         match interruptible(ctx, within, move || transport.send(&mail).map(drop)) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.is_timeout() => Err(late()),
+            Ok(Err(error)) if is_late(&error) => Err(late()),
             Ok(Err(error)) => Err(refused(format!("{}: {}", self.server.host, chain(&error)))),
             Err(Interrupted::Cancelled(_)) => Err(NotifierError::Cancelled),
             Err(Interrupted::Late) => Err(late()),
             Err(error) => Err(refused(chain(&error))),
         }
     }
+}
+
+/// Whether somebody was waited for too long: Linux says of a read with a time limit that it would block.
+fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| matches!(error.kind(), TimedOut | WouldBlock))
 }
 
 fn one_line(text: &str) -> String {

@@ -1,6 +1,10 @@
-"""A service as many are: it opens its socket itself, and ends at once when it is asked to."""
+"""A service as many are: it opens its socket itself, and ends at once when it is asked to, or when it has finished
+what it has begun.
+"""
 
 import os
+import signal
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -26,5 +30,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+server.daemon_threads = False
+if "FINISHES" in os.environ:
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 print("ready", flush=True)
-server.serve_forever()
+server.serve_forever(poll_interval=0.05)
+server.server_close()

@@ -1,9 +1,13 @@
 //! An application whose services are handed over: one of the samples, under a supervisor that the test kills.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::common::{App, Ran, Running, deploykit, until};
@@ -34,7 +38,7 @@ impl Sample {
     }
 
     pub(crate) fn is_here(self) -> bool {
-        let found = std::process::Command::new("node").arg("--version").output();
+        let found = Command::new("node").arg("--version").output();
         self != Self::Node || found.is_ok_and(|output| output.status.success())
     }
 
@@ -85,6 +89,24 @@ impl Site {
         let port = site.port;
         site.configure(&format!("env.PORT = \"{port}\"\nready = \"line\"\nready_line = \"ready\""));
         site
+    }
+
+    /// Several that are no samples, each with a port of its own, and a proxy before them that tries another one
+    /// when one is away. Nothing where there is no proxy.
+    pub(crate) fn proxied(count: u16) -> Option<(Self, Proxy)> {
+        let mut site = Self::of(format!("python3 {}", program("plain.py")));
+        let ports = free_ports(count);
+        let first = *ports.start();
+        // `{instance}` counts from 1, and what stands before it is the same for all.
+        let prefix = first / 10;
+        site.configure(&format!(
+            "count = {count}\nenv.PORT = \"{prefix}{{instance}}\"\nenv.FINISHES = \"1\"\nready = \"check\"\n\
+             ready_check = \"http://127.0.0.1:{prefix}{{instance}}/\"\n\
+             [[health.check]]\ntype = \"http\"\nurl = \"http://127.0.0.1:{prefix}{{instance}}/\""
+        ));
+        let proxy = Proxy::begin(site.app.root(), site.port, ports)?;
+        site.port = proxy.port;
+        Some((site, proxy))
     }
 
     fn of(command: String) -> Self {
@@ -257,5 +279,57 @@ impl Drop for Up {
         if self.running.is_some() {
             let _ = deploykit(&self.root).arg("down").output();
         }
+    }
+}
+
+/// Ports that are free, of which the last digits are 1 and what follows.
+fn free_ports(count: u16) -> RangeInclusive<u16> {
+    let are_free = |first: &u16| {
+        (*first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+    };
+    let tens = (2000..3200).map(|tens| tens * 10 + 1);
+    // Not the same as those of another test that runs just now.
+    let begin = std::process::id() as usize % 1200;
+    let first = tens.clone().skip(begin).chain(tens).find(are_free).expect("there are free ones");
+    first..=first + count - 1
+}
+
+/// nginx before several ports, as the documentation has it.
+pub(crate) struct Proxy {
+    port: u16,
+    child: Child,
+}
+
+impl Proxy {
+    fn begin(directory: &Path, port: u16, to: RangeInclusive<u16>) -> Option<Self> {
+        let servers: String =
+            to.map(|port| format!("server 127.0.0.1:{port} max_fails=0;\n")).collect();
+        let dir = directory.join("nginx");
+        std::fs::create_dir(&dir).unwrap();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|of| format!("{of}_temp_path {};\n", dir.join(of).display()))
+            .concat();
+        let text = format!(
+            "daemon off; pid {0}/pid; error_log {0}/error.log; events {{}}\n\
+             http {{ access_log off; keepalive_requests 1000000; {temporary}\n\
+             upstream web {{ {servers} }}\n\
+             server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://web; \
+             proxy_next_upstream error timeout; }} }} }}",
+            dir.display()
+        );
+        std::fs::write(dir.join("nginx.conf"), text).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&dir).arg("-c").arg(dir.join("nginx.conf"));
+        let child = command.stderr(Stdio::null()).spawn().ok()?;
+        until("the proxy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Some(Self { port, child })
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = kill(pid, Signal::SIGTERM);
+        let _ = self.child.wait();
     }
 }

@@ -42,7 +42,9 @@ impl Holder {
     /// # Errors
     /// When there is none, and none can be started.
     pub(crate) fn begin(dir: &Utf8Path, command: Option<Command>) -> io::Result<Self> {
-        if let Ok(found) = Self::connect(dir) {
+        if let Ok(found) = Self::connect(dir)
+            && found.answers()
+        {
             return Ok(found);
         }
         let mut command = command.ok_or(io::ErrorKind::NotFound)?;
@@ -68,6 +70,13 @@ impl Holder {
             set_socket_timeout(&socket, of, Some(ANSWER))?;
         }
         Ok(Self(Mutex::new(Some(socket))))
+    }
+
+    /// Whether it does: it may have been about to end.
+    fn answers(&self) -> bool {
+        // Nothing is held under that name.
+        self.held("?");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Has it hold something, in the place of what it holds under that name.
