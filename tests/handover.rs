@@ -181,6 +181,33 @@ fn services_outlive_their_supervisor_and_no_request_and_no_line_is_lost() {
 }
 
 #[test]
+fn a_newer_program_takes_over_and_no_request_and_no_line_is_lost() {
+    let site = Site::new(Sample::Rust, "count = 2");
+    site.with_chatter();
+    let up = site.up();
+    site.deploy("v0").expect(0);
+    let pids = site.pids();
+    let load = Load::begin(site.address(), &MIXTURE, &["v0", "v1"]);
+    let count = many(4, 50);
+    for number in 0..count {
+        site.app.run(&["up", "--replace"]).expect(0);
+        if number == count / 2 {
+            assert_eq!(site.pids(), pids, "a process is another one");
+            site.deploy("v1").expect(0);
+        }
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let tally = load.end();
+    println!("replaced {count} times: {tally}");
+    assert_eq!(tally.lost(), 0, "{tally}: {:?}", tally.failed_at);
+    assert_eq!(tally.answers.len(), 2, "{tally:?}");
+    site.drained();
+    drop(up);
+    site.assert_started_once();
+    println!("{} lines", site.assert_no_line_is_lost());
+}
+
+#[test]
 fn what_ends_while_nobody_is_there_has_lost_neither_its_last_lines_nor_its_connections() {
     let site = Site::new(Sample::Rust, "");
     site.with_chatter();

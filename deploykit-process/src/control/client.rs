@@ -230,6 +230,16 @@ impl Client {
         self.ask(Task::Replace { program: program.to_owned() }, ANSWER).map(drop)
     }
 
+    /// Waits until the connection is closed at its other end, or for so long; whether it is. Behind
+    /// [`replace`](Self::replace): the other program answers on another connection.
+    pub fn has_gone(&mut self, longest: Duration) -> bool {
+        let is_late = |error: &std::io::Error| {
+            matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+        };
+        self.stream.get_ref().set_read_timeout(Some(longest)).is_ok()
+            && !self.stream.read(&mut [0; 64]).is_err_and(|error| is_late(&error))
+    }
+
     /// Has it end, with all that it runs. It may run still when this returns.
     ///
     /// # Errors

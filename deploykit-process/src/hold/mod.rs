@@ -72,8 +72,8 @@ impl Holder {
         Ok(Self(Mutex::new(Some(socket))))
     }
 
-    /// Whether it does: it may have been about to end.
-    fn answers(&self) -> bool {
+    /// Waits until it has done what it was told. Whether it is there: it may have been about to end.
+    pub(crate) fn answers(&self) -> bool {
         // Nothing is held under that name.
         self.held("?");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::instance::{Instance, Process};
-use super::ledger::{Entry, Running, since_boot};
+use super::ledger::{self, Entry, Running, since_boot};
 use super::poll::after;
 use super::run::{ENDED, Id, KINDS, LOOK, Loop, SAYS, TIME_UP, heard};
 use crate::definition::{Definition, Readiness};
@@ -39,6 +39,9 @@ impl Loop {
             .collect();
         self.surroundings.succeed(&known);
         let mut begun = Vec::new();
+        // As they were made.
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by(|(one, _), (other, _)| ledger::age(one).cmp(ledger::age(other)));
         for (file, entry) in entries {
             let process =
                 entry.process.as_ref().and_then(|running| self.process_of(&entry, running).ok());

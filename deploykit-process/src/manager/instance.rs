@@ -13,9 +13,8 @@ use nix::sys::socket::{
 
 use super::InstanceStatus;
 use super::act::Acting;
-use super::ledger::{Entry, Running, SUFFIX, since_boot};
+use super::ledger::{self, Entry, Running, since_boot};
 use super::poll::Timer;
-use super::start::random;
 use super::watch::Watching;
 use crate::cgroup::{Amounts, Group};
 use crate::definition::Definition;
@@ -110,7 +109,7 @@ impl Instance {
             is_changed: true,
             machine: Machine::default(),
             process: None,
-            file: format!("{name}.{:016x}{SUFFIX}", random()),
+            file: ledger::new_file(&name),
             written: 0,
             group_name: None,
             group: None,

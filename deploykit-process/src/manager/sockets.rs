@@ -80,6 +80,7 @@ impl Sockets {
     /// Closes all others: whoever connects is refused, instead of waiting for nobody.
     fn keep_only(&mut self, wanted: &BTreeSet<String>) {
         let holder = self.holder.as_ref();
+        let before = self.open.len();
         self.open.retain(|text, _| {
             let is_wanted = wanted.contains(text);
             if let (false, Some(address)) = (is_wanted, Address::parse(text)) {
@@ -90,6 +91,10 @@ impl Sockets {
             }
             is_wanted
         });
+        // Whoever is told that a service is stopped finds its sockets closed.
+        if let Some(holder) = holder.filter(|_| self.open.len() < before) {
+            holder.answers();
+        }
     }
 }
 

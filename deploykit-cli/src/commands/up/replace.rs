@@ -32,6 +32,7 @@ pub(super) fn replace(shell: &Shell) -> Result<Exit, CliError> {
     let before = client.peer();
     client.replace(&program).map_err(|error| failed(&error))?;
     let begun = Instant::now();
+    client.has_gone(PATIENCE);
     while begun.elapsed() < PATIENCE {
         std::thread::sleep(GLANCE);
         let Ok(client) = Client::connect(&path) else { continue };

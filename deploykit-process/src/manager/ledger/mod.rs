@@ -5,6 +5,7 @@ mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -252,4 +253,19 @@ impl Ledger {
 const SAID: &str = ".said";
 
 /// What the names of entries end with.
-pub(crate) const SUFFIX: &str = ".json";
+const SUFFIX: &str = ".json";
+
+/// The name of the file of a new instance: no other one of this boot has it, and those that are newer come later.
+pub(crate) fn new_file(instance: &str) -> String {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+    let next = |last: u64| now.max(last.saturating_add(1));
+    let update = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+    let number = next(update.unwrap_or_default());
+    format!("{instance}.{number:016x}{SUFFIX}")
+}
+
+/// What files are ordered by: the older instance comes first.
+pub(crate) fn age(file: &str) -> &str {
+    file.strip_suffix(SUFFIX).and_then(|name| name.rsplit('.').next()).unwrap_or_default()
+}
