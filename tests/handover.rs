@@ -24,18 +24,15 @@ fn many(few: usize, many: usize) -> usize {
     if std::env::var_os("DEPLOYKIT_LONG_TESTS").is_some() { many } else { few }
 }
 
-/// Deployments under load, every fourth one of a release that does not get ready.
-fn hand_over(sample: Sample, more: &str, count: usize) {
-    let site = Site::new(sample, more);
-    let _up = site.up();
-    site.deploy("v0").expect(0);
-    let load = Load::begin(site.address(), &MIXTURE, &["v0"]);
+/// Deployments, every fourth one of a release that does not get ready and ends with this code. What serves at the
+/// end, and what has before.
+fn come_and_go(site: &Site, load: &Load, count: usize, ill: i32) -> (String, String) {
     let (mut serving, mut before) = ("v0".to_owned(), String::new());
     for number in 1..=count {
         let version = format!("v{number}");
         if number % 4 == 0 {
             load.allow(&[&serving]);
-            site.deploy_broken(&version).expect(1);
+            site.deploy_broken(&version).expect(ill);
             continue;
         }
         load.allow(&[&serving, &version]);
@@ -44,6 +41,16 @@ fn hand_over(sample: Sample, more: &str, count: usize) {
         load.allow(&[&version]);
         before = std::mem::replace(&mut serving, version);
     }
+    (serving, before)
+}
+
+/// Deployments under load, and a rollback.
+fn hand_over(sample: Sample, more: &str, count: usize) {
+    let site = Site::new(sample, more);
+    let _up = site.up();
+    site.deploy("v0").expect(0);
+    let load = Load::begin(site.address(), &MIXTURE, &["v0"]);
+    let (serving, before) = come_and_go(&site, &load, count, 1);
     // A rollback takes the same way.
     load.allow(&[&serving, &before]);
     site.app.run(&["rollback"]).expect(0);
@@ -112,19 +119,7 @@ fn behind_a_proxy_that_tries_another_one_a_restart_one_by_one_loses_nothing() {
     let _up = site.up();
     site.deploy("v0").expect(0);
     let load = Load::begin(site.address(), &[Kind::Fresh, Kind::Kept, Kind::Slow], &["v0"]);
-    let mut serving = "v0".to_owned();
-    for number in 1..=many(2, 20) {
-        let version = format!("v{number}");
-        if number % 4 == 0 {
-            load.allow(&[&serving]);
-            site.deploy_broken(&version).expect(3);
-            continue;
-        }
-        load.allow(&[&serving, &version]);
-        site.deploy(&version).expect(0);
-        load.allow(&[&version]);
-        serving = version;
-    }
+    let (serving, _) = come_and_go(&site, &load, many(2, 20), 3);
     std::thread::sleep(Duration::from_millis(300));
     let tally = load.end();
     println!("behind nginx: {tally}");
