@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -264,9 +265,25 @@ impl Up {
 
     /// Waits until it does.
     pub(crate) fn answers(&self) {
-        until("somebody answers", || {
-            deploykit(&self.root).arg("ps").output().is_ok_and(|ran| ran.status.success())
-        });
+        let begun = Instant::now();
+        let ask = || deploykit(&self.root).arg("ps").output();
+        while !ask().is_ok_and(|ran| ran.status.success()) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nobody answers: {}", self.seen());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What there is to see of one that does not answer: what it has said, and what its threads do.
+    fn seen(&self) -> String {
+        let said = std::fs::read_to_string(self.root.join("up.out")).unwrap_or_default();
+        let last: Vec<&str> = said.lines().rev().take(10).collect();
+        let pid = self.running.as_ref().map_or(0, Running::pid);
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let of = |task: std::fs::DirEntry| {
+            let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            format!("\n{} {} {}", read("comm").trim(), read("wchan"), read("syscall").trim())
+        };
+        format!("process {pid}{}\n{}", tasks.map(of).collect::<String>(), last.join("\n"))
     }
 
     pub(crate) fn kill(mut self) {
