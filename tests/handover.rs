@@ -167,6 +167,7 @@ fn services_outlive_their_supervisor_and_no_request_and_no_line_is_lost() {
     for one in status.as_array().unwrap() {
         assert_eq!(one["restarts"], 0, "{status}");
     }
+    site.drained();
     let pids = site.pids();
     drop(up);
     assert!(!pids.iter().any(|pid| runs(*pid)), "something is left");
