@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -222,6 +223,20 @@ fn what_a_killed_one_has_left_goes_on_and_is_taken_over() {
     app.run(&["down"]).expect(0).tells("Ended web@1, which a killed `up` had left.");
     assert!(!before.iter().any(|pid| runs(*pid)));
     app.run(&["down"]).expect(0).tells("Nothing was up.");
+}
+
+#[test]
+fn what_is_left_of_a_killed_one_for_a_moment_is_waited_for() {
+    let app = app();
+    std::fs::create_dir(app.path(".deploykit")).unwrap();
+    // As a process has it that was just being made when it was killed.
+    let socket = UnixListener::bind(app.path(".deploykit/control")).unwrap();
+    let up = app.start(&["up"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    drop(socket);
+    until("it has deployed", || app.outcomes() == ["deployed"]);
+    up.signal(Signal::SIGTERM);
+    up.wait().expect(0);
 }
 
 #[test]

@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Begins as soon as it can: where another one is there and answers nobody, it is about to end.
+/// Begins as soon as it can: where another one is there and answers nobody, it is about to end. One that was
+/// killed while it started a service has left a process that has its socket and its lock for a moment still.
 pub(super) fn for_turn(
     socket: &Utf8Path,
     ends: &Ends,
@@ -24,7 +25,7 @@ pub(super) fn for_turn(
     loop {
         match begin() {
             Err(SupervisionError::Server(ServerError::Taken { .. }))
-                if Client::connect(socket).is_err()
+                if answering(socket).is_none()
                     && begun.elapsed() < PATIENCE
                     && !ends.is_asked() =>
             {
@@ -39,14 +40,18 @@ pub(super) fn for_turn(
 pub(in crate::commands) fn for_somebody(socket: &Utf8Path) -> Option<Client> {
     let begun = Instant::now();
     loop {
-        // One that was just killed still has its socket for a moment.
-        let answers = |mut client: Client| client.status().is_ok().then_some(client);
-        match Client::connect(socket).ok().and_then(answers) {
+        match answering(socket) {
             Some(client) => return Some(client),
             _ if is_free(socket) || begun.elapsed() > PATIENCE => return None,
             _ => std::thread::sleep(GLANCE),
         }
     }
+}
+
+/// One that answers.
+fn answering(socket: &Utf8Path) -> Option<Client> {
+    let mut client = Client::connect(socket).ok()?;
+    client.status().is_ok().then_some(client)
 }
 
 /// Whether nobody runs the services, nor is about to.
